@@ -1,0 +1,340 @@
+"""The core: told what happens on the wire, it keeps the ledger, judges, and decides what the shell is to do.
+
+It does no I/O, has no clock (every call carries the time, in seconds since the epoch) and knows nothing of mitmproxy.
+What to do about a lost session is decided in `recovery`, about an abandoned one in `ending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release
+from .ending import Endings
+from .exchange import Exchange, Finish
+from .ledger import Cause, Client, Connection, Endpoint, Ledger, Session, State, printable
+from .ledger.client import ProcessLike
+from .options import Settings
+from .records import AnyRecord, Weight
+from .recovery import classify, handshake
+from .recovery.classify import Verdict
+from .recovery.machine import Recovery
+from .recovery.recoveries import Recoveries
+from .rules import Judge
+from .telling import Telling
+from .wire import headers as h
+from .wire.headers import HeaderMap
+from .wire.jsonrpc import Body, Kind, Message, parse
+from .wire.revision import Era, era
+from .wire.sse import Event
+
+
+class Core:
+    """Ledger, judge and policy together. `tell` gets each record as it comes about."""
+
+    def __init__(self, settings: Settings, tell: Callable[[AnyRecord], None]) -> None:
+        self.ledger = Ledger()
+        self.telling = Telling(tell)
+        self.judge = Judge(self.telling.complain)
+        self._recovery = Recovery()
+        self.endings = Endings(settings, self.ledger, self._recovery, self.judge, self.telling)
+        self.recoveries = Recoveries(settings, self.ledger, self._recovery, self.endings, self.telling)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over other settings."""
+        self.endings.settings = self.recoveries.settings = settings
+
+    # What a client sends
+
+    def exchange(
+        self,
+        exchange_id: str,
+        verb: str,
+        url: str,
+        endpoint: Endpoint,
+        headers: HeaderMap,
+        content: bytes | None,
+        connection: Connection,
+        at: float,
+    ) -> Exchange:
+        """A request that is MCP, as an exchange that has just begun."""
+        body = parse(content) if verb == "POST" else Body()
+        first = body.first
+        return Exchange(
+            exchange_id,
+            at,
+            verb,
+            endpoint,
+            url,
+            headers,
+            body,
+            era(headers.get(h.PROTOCOL_VERSION), first.method if first else None, first.params if first else None),
+            connection,
+            self.ledger.client_of(connection, headers, at),
+            self.ledger.fingerprint(headers),
+        )
+
+    def requested(self, x: Exchange) -> OnRequest:
+        """A request was read. Decides what becomes of it."""
+        self.telling.now = x.at
+        self.ledger.endpoint(x.endpoint, x.at)
+        if x.era is Era.STATELESS:
+            self.judge.request(x)
+            return Forward()
+        if x.is_initialize and x.message:
+            _introduce(x.client, x.message.params.get("clientInfo"))
+        session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
+        if session is None:
+            if x.presented is None and self.ledger.holds(x.client, x.endpoint):
+                x.facts["holds"] = True
+            self.judge.request(x)
+            return Forward()
+        if session.mapped and not _made_for(session, x):
+            x.stranger = True
+            self.telling.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
+            self.judge.request(x)
+            return Forward()
+        x.session = session
+        self.judge.request(x)
+        self._use(session, x)
+        held = self._recovery.arrived(x)
+        if held is not None:
+            return held
+        if x.is_initialize and session.state in (State.LOST, State.CLOSED):
+            return Forward("")
+        self.released(x, x.at)
+        return Forward(session.server_id if session.mapped else None)
+
+    def released(self, x: Exchange, at: float) -> None:
+        """A request of a known session goes out now, be it after it was held."""
+        if x.session is not None:
+            x.generation = x.session.generation
+            if x.verb == "DELETE":
+                x.session.apply(Cause.DELETE_SENT, at)
+
+    def _use(self, session: Session, x: Exchange) -> None:
+        new = self.ledger.own(session, x.client, x.at)
+        if new and session.state in (State.ABANDONED, State.STUCK):
+            session.apply(Cause.ADOPTED, x.at, f"used by {x.client.label}")
+        session.last_used = x.at
+        session.credentials = x.credentials
+        session.fields = x.headers.fields
+        session.url = x.url
+        if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
+            session.requests += len(x.body.messages) or 1
+
+    # What a server answers
+
+    def answering(self, x: Exchange, status: int, headers: HeaderMap, at: float) -> str | None:
+        """The head of an answer arrived; the session id to put into it, None to leave it as it is."""
+        self.telling.now = at
+        x.status, x.answer_headers, x.answered_at = status, headers, at
+        assigned = headers.get(h.SESSION_ID)
+        if assigned is None or x.era is Era.STATELESS:
+            return None
+        session = self._opened(x, assigned, at) if x.is_initialize and x.ok else x.session
+        if session is not None and session.mapped and assigned == session.server_id:
+            return session.client_id
+        return None
+
+    def wants_stream(self, x: Exchange) -> bool:
+        """Whether the answer is to be streamed: every event stream, save a refusal that may be recovered."""
+        if x.answer_headers is None or x.answer_headers.content_type != h.SSE:
+            return False
+        x.streamed = x.ok or x.session is None
+        if x.streamed:
+            if x.verb == "GET" and x.session is not None:
+                x.session.streams[x.id] = x.answered_at
+                x.session.stream_aborted_at = None
+            self._succeeded(x)
+            self.judge.answer(x)
+        return x.streamed
+
+    def streamed(self, x: Exchange, event: Event, at: float) -> None:
+        """An event arrived on a stream."""
+        self.telling.now = at
+        x.events += 1
+        x.connection.last_active = at
+        if x.session is not None:
+            x.session.last_used = at
+        body = parse(event.data) if event.data else None
+        message = body.first if body else None
+        if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
+            x.responded = True
+            self._understood(x, message)
+        self.judge.event(x, event, message, at)
+
+    def answered(self, x: Exchange, content: bytes, at: float) -> OnAnswer:
+        """An answer that is no stream was read whole. Decides what becomes of it."""
+        self.telling.now = at
+        x.connection.last_active = at
+        x.answer = parse(content) if content else Body()
+        message = x.answer.first
+        if message is not None and x.message is not None and message.id == x.message.id:
+            x.responded = True
+        reading = self._reading(x, content)
+        if reading is not None and reading.dialect:
+            x.facts["dialect"] = reading.dialect
+        self.judge.answer(x)
+        if x.ok and message is not None:
+            self._understood(x, message)
+        if x.verb == "DELETE" and x.session is not None and x.status is not None:
+            self.endings.answered(x.session, x, x.status, at)
+            return Deliver()
+        if reading is not None and reading.verdict is Verdict.LOST:
+            session = x.session or (self._presume_lost(x, at) if not x.attempts else None)
+            return self.recoveries.lost(session, x, reading, at) if session else Deliver(original=True)
+        if x.attempts and x.status is not None and x.status >= 400:
+            self.telling.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
+            return Deliver(original=True)
+        self._succeeded(x)
+        return Deliver()
+
+    def _reading(self, x: Exchange, content: bytes) -> classify.Reading | None:
+        if x.presented is None or x.stranger or x.status not in classify.REFUSALS or x.era is Era.STATELESS:
+            return None
+        if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
+            return None
+        text = content[: classify.TEXT_LIMIT].decode("utf-8", "replace")
+        return classify.read(x, text, {400})
+
+    def _succeeded(self, x: Exchange) -> None:
+        """The answer is a success as far as HTTP goes: the session works."""
+        session = x.session
+        if not x.ok or x.era is Era.STATELESS or x.is_initialize:
+            return
+        if session is None:
+            if x.presented and not x.stranger:
+                session = self._presume(x, x.answered_at)
+                session.answered = 1
+                self.telling.change(session, "first seen", "opened before the proxy saw it", x)
+            return
+        session.told_lost = None
+        session.answered += 1
+        session.apply(Cause.USED, x.answered_at)
+        if x.generation == session.generation:
+            self._recovery.succeeded(session)
+
+    # How a session begins
+
+    def _opened(self, x: Exchange, assigned: str, at: float) -> Session:
+        """A 2xx answer to `initialize` carries an id: that is a session."""
+        existing = self.ledger.by_server_id.get((x.endpoint, assigned))
+        if existing is not None and existing.state is not State.CLOSED and _made_for(existing, x):
+            existing.apply(Cause.REINITIALIZED, at)
+            existing.note(at, "initialized again")
+            existing.told_lost = None
+            self._use(existing, x)
+            return existing
+        params = x.message.params if x.message else {}
+        asked = params.get("protocolVersion")
+        revision = printable(asked) if isinstance(asked, str) else ""
+        session = Session(x.endpoint, assigned, assigned, opened=at, last_used=at, revision=revision, initialize=params)
+        self._enter(session, x, at)
+        for other in x.client.sessions:
+            if other.endpoint == x.endpoint:
+                other.told_lost = None  # it has started anew, as it should
+        return session
+
+    def _understood(self, x: Exchange, message: Message) -> None:
+        """The response to `initialize` was read: what was negotiated."""
+        session = x.facts.get("opened")
+        if not x.is_initialize or not isinstance(session, Session) or message.result is None or x.message is None:
+            return
+        version = message.result.get("protocolVersion")
+        session.initialize = x.message.params
+        session.answer = message.result
+        session.revision = printable(version) if isinstance(version, str) else session.revision
+        self.telling.change(session, "opened", f"revision {session.revision}", x)
+
+    def _presume_lost(self, x: Exchange, at: float) -> Session:
+        """A session that is lost and was opened before the proxy saw it."""
+        session = self._presume(x, at)
+        session.revision, session.initialize = handshake.presumed(x.headers)
+        self.telling.change(session, "first seen", "lost, and opened before the proxy saw it", x, Weight.WARNING)
+        return session
+
+    def _presume(self, x: Exchange, at: float) -> Session:
+        assert x.presented is not None
+        revision, _ = handshake.presumed(x.headers) if h.PROTOCOL_VERSION in x.headers else ("", None)
+        session = Session(
+            x.endpoint, x.presented, x.presented, opened=at, last_used=at, revision=revision, opened_by="unknown"
+        )
+        x.session = session
+        self._enter(session, x, at)
+        return session
+
+    def _enter(self, session: Session, x: Exchange, at: float) -> None:
+        self.ledger.open(session)
+        self.ledger.endpoint(x.endpoint, at).issued += 1
+        self._use(session, x)
+        x.facts["opened"] = session
+        session.note(at, "opened", f"by {x.client.label}")
+
+    # A recovery under way
+
+    def shaken(self, session: Session, status: int, headers: HeaderMap, answer: Body | None, at: float) -> bool:
+        """The server answered the proxy's `initialize`; whether there is a new session."""
+        self.telling.now = at
+        return self.recoveries.shaken(session, status, headers, answer, at)
+
+    def recovered(self, session: Session, at: float) -> tuple[list[Release], list[End]]:
+        """The handshake is complete."""
+        self.telling.now = at
+        return self.recoveries.succeeded(session, at)
+
+    def not_recovered(self, session: Session, reason: str, at: float) -> tuple[list[Release], list[End]]:
+        """The handshake failed, or was not answered in time."""
+        self.telling.now = at
+        return self.recoveries.failed(session, reason, at)
+
+    # How an exchange ends, and a client
+
+    def finished(self, x: Exchange, finish: Finish, at: float) -> list[End]:
+        """An exchange is over, one way or another."""
+        self.telling.now = at
+        x.finish, x.finished_at = finish, at
+        x.connection.last_active = at
+        session = x.session
+        ends: list[End] = []
+        if session is not None:
+            if session.streams.pop(x.id, None) is not None and finish is Finish.CLIENT and not session.streams:
+                session.stream_aborted_at = at
+            if x.verb == "DELETE" and finish is not Finish.COMPLETE:
+                ends = self.endings.cut_off(session, at)
+        self.judge.finish(x)
+        opened = x.facts.get("opened")
+        if isinstance(opened, Session):  # its client may be gone by now: it was opened while exiting
+            ends += self.endings.orphaned(opened, at)
+        return ends
+
+    def identified(self, connection: Connection, process: ProcessLike | None, at: float) -> None:
+        """It was found out which process is behind a connection, or that this can't be known."""
+        self.ledger.identified(connection, process, at)
+
+    def disconnected(self, connection_id: str, at: float) -> Connection | None:
+        """A connection of a client was closed. That proves nothing."""
+        self.telling.now = at
+        return self.ledger.disconnected(connection_id)
+
+    def gone(self, process: ProcessLike, at: float) -> list[End]:
+        """A process of this host has ended."""
+        self.telling.now = at
+        return self.endings.gone(process, at)
+
+    def ended(self, end: End, status: int | None, problem: str, at: float) -> None:
+        """The proxy's own DELETE was answered, or could not be delivered (no status)."""
+        self.telling.now = at
+        self.endings.ended(end, status, problem, at)
+
+
+def _introduce(client: Client, info: Any) -> None:
+    if isinstance(info, dict):
+        client.info = {key: printable(info[key]) for key in ("name", "version") if isinstance(info.get(key), str)}
+
+
+def _made_for(session: Session, x: Exchange) -> bool:
+    """Whether a session is this client's: the same process, or the same address with the same credentials."""
+    if x.client in session.owners:
+        return True
+    return x.credentials == session.credentials and any(owner.host == x.client.host for owner in session.owners)

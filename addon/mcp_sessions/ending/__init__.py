@@ -1,0 +1,5 @@
+"""Ending sessions whose client is gone: the evidence, the decision, and the DELETE."""
+
+from .endings import Endings
+
+__all__ = ["Endings"]

@@ -1,0 +1,20 @@
+"""The ledger: who opened which session, and how each of them stands."""
+
+from .client import Client, ClientKey, Connection
+from .ledger import Ledger, printable
+from .session import Endpoint, Session
+from .states import LIVE, RECOVERABLE, Cause, State
+
+__all__ = [
+    "LIVE",
+    "RECOVERABLE",
+    "Cause",
+    "Client",
+    "ClientKey",
+    "Connection",
+    "Endpoint",
+    "Ledger",
+    "Session",
+    "State",
+    "printable",
+]

@@ -1,0 +1,92 @@
+"""Clients: who opened a session, told by process where it is on this host, by address and credentials elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class ProcessLike(Protocol):
+    """A process of this host: the pid together with its start time is its identity."""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+
+    @property
+    def started(self) -> float:
+        """When it started, seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
+class ClientKey(NamedTuple):
+    """What makes two connections belong to one client.
+
+    A process is known by pid and start time. Anybody else by host, `User-Agent` and credentials together, as a keyed
+    hash that means nothing outside this process.
+    """
+
+    pid: int = 0
+    started: float = 0.0
+    host: str = ""
+    user_agent: str = ""
+    credentials: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One client; it may have many connections, one after the other, and sometimes none.
+
+    Times are seconds since the epoch.
+    """
+
+    key: ClientKey
+    name: str
+    host: str
+    first_seen: float
+    last_seen: float
+    pid: int | None = None
+    started: float | None = None
+    user_agent: str = ""
+    info: dict[str, str] = field(default_factory=dict)
+    """`clientInfo` of its latest `initialize`: name and version, shortened."""
+    connections: set[str] = field(default_factory=set)
+    sessions: dict[Session, None] = field(default_factory=dict)
+    """The sessions that it has used, the oldest first."""
+    requests: int = 0
+    gone_at: float | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether this client is known to be gone for good."""
+        return self.gone_at is not None
+
+    @property
+    def is_process(self) -> bool:
+        """Whether it is a process of this host, so that its end is seen and need not be guessed."""
+        return self.pid is not None
+
+    @property
+    def label(self) -> str:
+        """The client in a log line: `claude[4711]`, or its address."""
+        return f"{self.name}[{self.pid}]" if self.is_process else self.host
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A client's connection to the proxy."""
+
+    id: str
+    peer: tuple[str, int]
+    local: tuple[str, int]
+    opened: float
+    last_active: float
+    client: Client | None = None
+    identified: bool = False
+    """Whether the question which process it is has been answered, be it with none."""

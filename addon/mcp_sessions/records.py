@@ -1,0 +1,100 @@
+"""What the addon says: records of violations, of changes in the ledger and of its own actions, and their log lines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+
+class Weight(StrEnum):
+    """How loud a record is in mitmproxy's log."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Record(BaseModel):
+    """What every record has. Sessions are shortened; nothing here is a secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: int = SCHEMA_VERSION
+    """Version of this schema."""
+    at: float
+    """Seconds since the epoch."""
+    kind: str
+    client: str = ""
+    """The client: `name[pid]`, or an address."""
+    session: str = ""
+    """Short label of the session."""
+    endpoint: str = ""
+    flow: str = ""
+    """Id of the flow in mitmproxy that shows it."""
+    weight: Weight = Weight.INFO
+
+    def line(self) -> str:
+        """The record as one line of log."""
+        raise NotImplementedError
+
+    def _who(self) -> str:
+        words = []
+        if self.client:
+            words.append(f"client={self.client}")
+        if self.session:
+            words.append(f"session={self.session}")
+        return " ".join(words)
+
+
+class Violation(Record):
+    """A rule of the specification was broken."""
+
+    kind: Literal["violation"] = "violation"
+    rule: str
+    name: str
+    party: str
+    level: str
+    clause: str
+    """Address of the clause; empty for a rule of practice."""
+    detail: str = ""
+    weight: Weight = Weight.WARNING
+
+    def line(self) -> str:
+        """`MCP308 session-not-deleted client=… session=…`, then who is at fault, the detail and the clause."""
+        words = [self.rule, self.name, self._who(), f"({self.party} {self.level})", self.detail, self.clause]
+        return " ".join(word for word in words if word)
+
+
+class Change(Record):
+    """A session, or a client, changed its state."""
+
+    kind: Literal["change"] = "change"
+    what: str
+    """`opened`, `lost`, `recovered`, `ended`, …"""
+    detail: str = ""
+
+    def line(self) -> str:
+        """`session 7f3a opened client=… endpoint`, with any detail."""
+        words = [f"session {self.session}" if self.session else "client", self.what]
+        words += [f"client={self.client}" if self.client else "", self.endpoint, self.detail]
+        return "mcp: " + " ".join(word for word in words if word)
+
+
+class Action(Record):
+    """Something that the proxy did, or decided not to do, in a client's place."""
+
+    kind: Literal["action"] = "action"
+    what: str
+    detail: str = ""
+
+    def line(self) -> str:
+        """`mcp: resent tools/call client=… session=…`."""
+        words = ["mcp:", self.what, self._who(), self.detail]
+        return " ".join(word for word in words if word)
+
+
+type AnyRecord = Violation | Change | Action

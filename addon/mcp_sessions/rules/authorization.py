@@ -1,0 +1,1 @@
+"""Checks of authorization as far as the transport shows it."""

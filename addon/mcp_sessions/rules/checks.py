@@ -1,0 +1,78 @@
+"""How a check is written and registered: a small function of an exchange, at one moment of its life.
+
+A check returns None where the rule is kept or where it cannot tell, and a detail (which may be empty) where it is
+broken; a list of details for several occurrences at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from ..exchange import Exchange
+from ..ledger import Session
+from ..wire.jsonrpc import Message
+from ..wire.sse import Event
+
+
+class Moment(Enum):
+    """When a check looks."""
+
+    REQUEST = auto()  # the request was read; the ledger still stands as it was before it
+    ANSWER = auto()  # the answer was read, or its headers if it is a stream
+    EVENT = auto()  # an event arrived on a stream
+    FINISH = auto()  # the exchange is over
+    ABANDONED = auto()  # the client of a session is gone, and the session was not ended
+
+
+type Verdict = str | list[str] | None
+type OnExchange = Callable[[Exchange], Verdict]
+type OnEvent = Callable[[Exchange, Event, Message | None, float], Verdict]
+type OnSession = Callable[[Session], Verdict]
+
+ON_EXCHANGE: dict[str, tuple[Moment, OnExchange]] = {}
+ON_EVENT: dict[str, OnEvent] = {}
+ON_SESSION: dict[str, OnSession] = {}
+
+
+def on_request(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+    """Register a check that looks when the request was read."""
+    return _on_exchange(rule_id, Moment.REQUEST)
+
+
+def on_answer(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+    """Register a check that looks when the answer was read, or the head of a stream."""
+    return _on_exchange(rule_id, Moment.ANSWER)
+
+
+def on_finish(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+    """Register a check that looks when the exchange is over."""
+    return _on_exchange(rule_id, Moment.FINISH)
+
+
+def on_event(rule_id: str) -> Callable[[OnEvent], OnEvent]:
+    """Register a check that looks at each event of a stream."""
+
+    def register(check: OnEvent) -> OnEvent:
+        ON_EVENT[rule_id] = check
+        return check
+
+    return register
+
+
+def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
+    """Register a check that looks when a session's client is gone."""
+
+    def register(check: OnSession) -> OnSession:
+        ON_SESSION[rule_id] = check
+        return check
+
+    return register
+
+
+def _on_exchange(rule_id: str, moment: Moment) -> Callable[[OnExchange], OnExchange]:
+    def register(check: OnExchange) -> OnExchange:
+        ON_EXCHANGE[rule_id] = (moment, check)
+        return check
+
+    return register

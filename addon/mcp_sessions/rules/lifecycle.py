@@ -1,0 +1,1 @@
+"""Checks of the handshake and of what was negotiated in it."""

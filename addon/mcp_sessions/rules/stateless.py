@@ -1,0 +1,1 @@
+"""Checks of the stateless era, 2026-07-28."""

@@ -1,0 +1,85 @@
+"""Reading along with an event stream that passes to the client untouched, and keeping a bounded copy of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from .wire.coding import CodingError, Undo
+from .wire.sse import Decoder, Event
+
+logger = logging.getLogger(__name__)
+
+DECODED_LIMIT = 1 << 30
+"""Bytes that a compressed stream may grow to before it is no longer read along."""
+
+TRUNCATED = "mcp_truncated"
+"""Flow metadata: bytes of the stream that are not in the flow, because `mcp_body_limit` was reached."""
+
+
+class StreamReader:
+    """What `flow.response.stream` is set to: returns each chunk as it came, and looks at it on the way."""
+
+    def __init__(self, flow: http.HTTPFlow, on_event: Callable[[Event, float], None], limit: int) -> None:
+        assert flow.response
+        self._flow = flow
+        self._on_event = on_event
+        self._kept: list[bytes] = []
+        self._room = limit
+        self._dropped = 0
+        self._decoder: Decoder | None = Decoder()
+        self._undo: Undo | None = None
+        coding = flow.response.headers.get("content-encoding", "")
+        try:
+            self._undo = Undo(coding, DECODED_LIMIT) if coding else None
+        except CodingError as e:
+            self._stop_reading(str(e))
+
+    def __call__(self, chunk: bytes) -> bytes:
+        """Look at a chunk; the same bytes come back, whatever happens here."""
+        if chunk:
+            self._keep(chunk)
+            if self._decoder is not None:
+                try:
+                    self._read(chunk)
+                except CodingError as e:
+                    self._stop_reading(str(e))
+                except Exception:
+                    logger.exception("mcp: could not read along with a stream; it passes unread")
+                    self._decoder = None
+        else:
+            self.finish()
+        return chunk
+
+    def finish(self) -> None:
+        """The stream has ended or broken off: what was kept becomes the body that is recorded."""
+        if self._flow.response is not None and self._flow.response.data.content is None:
+            self._flow.response.data.content = b"".join(self._kept)
+            if self._dropped:
+                self._flow.metadata[TRUNCATED] = self._dropped
+
+    @property
+    def so_far(self) -> bytes:
+        """What was kept until now."""
+        return b"".join(self._kept)
+
+    def _read(self, chunk: bytes) -> None:
+        assert self._decoder
+        data = self._undo.feed(chunk) if self._undo else chunk
+        at = time.time()
+        for event in self._decoder.feed(data):
+            self._on_event(event, at)
+
+    def _keep(self, chunk: bytes) -> None:
+        kept = chunk[: self._room] if self._room > 0 else b""
+        if kept:
+            self._kept.append(kept)
+            self._room -= len(kept)
+        self._dropped += len(chunk) - len(kept)
+
+    def _stop_reading(self, why: str) -> None:
+        logger.warning(f"mcp: a stream passes unread: {why}")
+        self._decoder = None

@@ -1,0 +1,70 @@
+"""How the core says what happened: records about sessions, exchanges and rules, made in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .exchange import Exchange
+from .ledger import Session, printable
+from .records import Action, AnyRecord, Change, Violation, Weight
+from .rules import Rule
+
+
+class Telling:
+    """Makes records and hands them to whoever listens. `now` is the time of what is being told about."""
+
+    def __init__(self, tell: Callable[[AnyRecord], None]) -> None:
+        self.tell = tell
+        self.now = 0.0
+
+    def change(
+        self, session: Session, what: str, detail: str = "", x: Exchange | None = None, weight: Weight = Weight.INFO
+    ) -> None:
+        """A session changed."""
+        self.tell(
+            Change(
+                at=self.now,
+                what=what,
+                client=session.client_label,
+                session=session.label,
+                endpoint=str(session.endpoint),
+                flow=x.id if x else "",
+                detail=detail,
+                weight=weight,
+            )
+        )
+
+    def action(self, what: str, x: Exchange, weight: Weight = Weight.INFO) -> None:
+        """The proxy did something about an exchange, or decided not to."""
+        self.tell(
+            Action(
+                at=self.now,
+                what=what,
+                client=x.client.label,
+                session=x.session.label if x.session else "",
+                flow=x.id,
+                detail=printable(x.what),
+                weight=weight,
+            )
+        )
+
+    def complain(
+        self, rule: Rule, detail: str, revision: str | None, session: Session | None, x: Exchange | None
+    ) -> None:
+        """A rule was broken."""
+        endpoint = x.endpoint if x else session.endpoint if session else ""
+        self.tell(
+            Violation(
+                at=self.now,
+                client=x.client.label if x else session.client_label if session else "",
+                session=session.label if session else "",
+                endpoint=str(endpoint),
+                flow=x.id if x else "",
+                rule=rule.id,
+                name=rule.name,
+                party=rule.party,
+                level=rule.level,
+                clause=rule.address(revision),
+                detail=detail,
+            )
+        )

@@ -1,0 +1,1 @@
+"""How MCP traffic is shown in mitmproxy."""

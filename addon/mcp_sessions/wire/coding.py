@@ -1,0 +1,88 @@
+"""Content codings, undone piece by piece and within a limit, for the addon's own copy of a body."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import brotli
+import zstandard
+
+
+class CodingError(ValueError):
+    """The body is not what its `Content-Encoding` says, or grew beyond the limit."""
+
+
+class Undo:
+    """Undoes one content coding of a stream. An unknown coding raises at once."""
+
+    __slots__ = ("_decode", "_left")
+
+    def __init__(self, coding: str, limit: int) -> None:
+        try:
+            self._decode = CODINGS[coding.strip().lower()]()
+        except KeyError:
+            raise CodingError(f"unknown content coding {coding[:40]!r}") from None
+        self._left = limit
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The decoded bytes of this chunk.
+
+        Raises:
+            CodingError: when the chunk can't be decoded, or the limit is reached.
+        """
+        try:
+            data = self._decode(chunk, self._left + 1)
+        except (zlib.error, brotli.error, zstandard.ZstdError) as e:
+            raise CodingError(str(e)[:120]) from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise CodingError("grew beyond the limit")
+        return data
+
+
+type _Decode = Callable[[bytes, int], bytes]
+
+
+def _zlib() -> _Decode:
+    # 32 + 15: gzip or zlib, told by the header.
+    return zlib.decompressobj(32 + zlib.MAX_WBITS).decompress
+
+
+def _brotli() -> _Decode:
+    decoder = brotli.Decompressor()
+
+    def decode(chunk: bytes, limit: int) -> bytes:
+        data: bytes = decoder.process(chunk, output_buffer_limit=limit)
+        return data
+
+    return decode
+
+
+def _zstd() -> _Decode:
+    decoder = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
+    return lambda chunk, _: decoder.decompress(chunk)
+
+
+def _identity() -> _Decode:
+    return lambda chunk, _: chunk
+
+
+CODINGS: dict[str, Callable[[], _Decode]] = {
+    "": _identity,
+    "identity": _identity,
+    "gzip": _zlib,
+    "x-gzip": _zlib,
+    "deflate": _zlib,
+    "br": _brotli,
+    "zstd": _zstd,
+}
+
+
+def decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """A whole body with its coding undone.
+
+    Raises:
+        CodingError: as `Undo`.
+    """
+    return body if not coding else Undo(coding, limit).feed(body)

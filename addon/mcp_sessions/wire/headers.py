@@ -1,0 +1,107 @@
+"""Header names of Streamable HTTP, and what may be copied from one request to another.
+
+Names are lower case throughout; values are text as mitmproxy decodes them (UTF-8 with surrogate escapes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+SESSION_ID = "mcp-session-id"
+PROTOCOL_VERSION = "mcp-protocol-version"
+LAST_EVENT_ID = "last-event-id"
+METHOD = "mcp-method"
+NAME = "mcp-name"
+PARAM_PREFIX = "mcp-param-"
+
+JSON = "application/json"
+SSE = "text/event-stream"
+
+CREDENTIALS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
+        "x-access-token",
+        "x-goog-api-key",
+        "x-amz-security-token",
+        "x-csrf-token",
+        "dpop",
+    }
+)
+"""Headers whose value is a secret: kept in memory only, never logged."""
+
+OF_ONE_MESSAGE = frozenset(
+    {
+        "accept",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        LAST_EVENT_ID,
+        METHOD,
+        NAME,
+        PROTOCOL_VERSION,
+        SESSION_ID,
+    }
+)
+"""Headers that belong to a single message and are never carried over to a request of the proxy's own."""
+
+type Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields as they came from the wire: order, case and repetitions kept."""
+
+
+class HeaderMap(Mapping[str, str]):
+    """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3)."""
+
+    __slots__ = ("_values", "fields")
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.fields: Fields = tuple(fields)
+        values: dict[str, str] = {}
+        for raw_name, raw_value in self.fields:
+            name = raw_name.decode("latin-1").lower()
+            value = raw_value.decode("utf-8", "surrogateescape")
+            values[name] = f"{values[name]}, {value}" if name in values else value
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def lists(self, *media_types: str) -> bool:
+        """Whether `Accept` names every one of these media types itself (a wildcard lists nothing)."""
+        accept = self._values.get("accept", "").lower()
+        listed = {part.split(";", 1)[0].strip() for part in accept.split(",")}
+        return all(media_type in listed for media_type in media_types)
+
+    @property
+    def content_type(self) -> str:
+        """The media type without its parameters, in lower case; empty if there is none."""
+        return self._values.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def carried_over(fields: Fields) -> Fields:
+    """What a request of the proxy's own takes from a client's request: credentials and custom headers."""
+    return tuple(
+        (name, value)
+        for name, value in fields
+        if (lower := name.decode("latin-1").lower()) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
+    )

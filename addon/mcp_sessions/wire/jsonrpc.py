@@ -1,0 +1,158 @@
+"""JSON-RPC 2.0 messages as they stand in a body: read once, tolerant of everything, bounded in size."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+PARSE_LIMIT = 4 * 1024 * 1024
+"""Bytes up to which a body is parsed. A larger one is only sniffed, so that the event loop is never held up."""
+
+BATCH_LIMIT = 1000
+"""Messages of one batch that are looked at."""
+
+METHOD_NOT_FOUND = -32601
+HEADER_MISMATCH = -32020
+
+_SNIFF = 4096
+_METHOD = re.compile(rb'"method"\s*:\s*"([A-Za-z0-9_./$-]{1,128})"')
+_ID = re.compile(rb'"id"\s*:\s*("[^"\\]{0,128}"|-?\d{1,18})')
+
+
+class Kind(StrEnum):
+    """What a message is, decided by its members (JSON-RPC 2.0, 4 and 5)."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+    INVALID = "invalid"
+
+
+type MessageId = str | int
+
+
+class Message:
+    """One JSON-RPC message; `raw` is the value as parsed (untrusted, may be anything when invalid)."""
+
+    __slots__ = ("id", "kind", "method", "raw")
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.id: Any = None
+        self.method: str | None = None
+        self.kind = Kind.INVALID
+        if not isinstance(raw, dict) or raw.get("jsonrpc") != "2.0":
+            return
+        self.id = raw.get("id")
+        method = raw.get("method")
+        if isinstance(method, str):
+            self.method = method
+            self.kind = Kind.REQUEST if "id" in raw else Kind.NOTIFICATION
+        elif ("result" in raw) != ("error" in raw) and "method" not in raw:
+            self.kind = Kind.RESPONSE
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters if they are an object, else an empty one."""
+        params = self.raw.get("params") if isinstance(self.raw, dict) else None
+        return params if isinstance(params, dict) else {}
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result, if this is a response that carries an object."""
+        result = self.raw.get("result") if self.kind is Kind.RESPONSE else None
+        return result if isinstance(result, dict) else None
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error, if this is a response that carries one."""
+        error = self.raw.get("error") if self.kind is Kind.RESPONSE else None
+        return error if isinstance(error, dict) else None
+
+    @property
+    def error_code(self) -> int | None:
+        """The code of the error, if there is a proper one."""
+        code = self.error.get("code") if self.error else None
+        return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+    @property
+    def has_valid_id(self) -> bool:
+        """Whether the id is a string or an integer (MCP: never null)."""
+        return isinstance(self.id, (str, int)) and not isinstance(self.id, bool)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.method or ''} id={self.id!r}>"
+
+
+class Body:
+    """What a POST body or a JSON answer holds.
+
+    `problem` says in a few words why there is no message; `sniffed` that the body was too large to be parsed and its
+    one message is known by method and id alone.
+    """
+
+    __slots__ = ("batch", "messages", "problem", "sniffed")
+
+    def __init__(
+        self, messages: tuple[Message, ...] = (), *, batch: bool = False, problem: str = "", sniffed: bool = False
+    ) -> None:
+        self.messages = messages
+        self.batch = batch
+        self.problem = problem
+        self.sniffed = sniffed
+
+    @property
+    def first(self) -> Message | None:
+        """The only message, or the first of a batch."""
+        return self.messages[0] if self.messages else None
+
+
+EMPTY = Body(problem="empty")
+
+
+def parse(data: bytes | None) -> Body:
+    """Read a body. Never raises: what is wrong with it stands in `problem`."""
+    if not data:
+        return EMPTY
+    if len(data) > PARSE_LIMIT:
+        return _sniff(data)
+    try:
+        value = from_json(data, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as e:
+        return Body(problem="not UTF-8" if not _is_utf8(data) else f"not JSON: {str(e)[:120]}")
+    if isinstance(value, list):
+        return Body(
+            tuple(Message(item) for item in value[:BATCH_LIMIT]), batch=True, problem="" if value else "empty batch"
+        )
+    return Body((Message(value),))
+
+
+def dump(value: object) -> bytes:
+    """The value as compact JSON in UTF-8."""
+    return to_json(value)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _sniff(data: bytes) -> Body:
+    """A large body by its head and tail: good enough to know what kind of message it is, not to judge it."""
+    window = data[:_SNIFF] + data[-_SNIFF:]
+    method = _METHOD.search(data[:_SNIFF]) or _METHOD.search(data[-_SNIFF:])
+    found_id = _ID.search(window)
+    raw: dict[str, Any] = {"jsonrpc": "2.0"}
+    if found_id:
+        raw["id"] = from_json(found_id[1])
+    if method:
+        raw["method"] = method[1].decode("ascii")
+    elif b'"result"' in window:
+        raw["result"] = {}
+    return Body((Message(raw),), sniffed=True, problem=f"larger than {PARSE_LIMIT} bytes, not parsed")

@@ -1,0 +1,46 @@
+"""Revisions of the specification, and the two eras they fall into.
+
+The session era has `initialize`, `Mcp-Session-Id` and `DELETE`; the stateless era has none of them and names its
+revision in every request. The era belongs to an exchange: one connection may carry both.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+SESSION_REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+STATELESS_REVISIONS = ("2026-07-28",)
+REVISIONS = SESSION_REVISIONS + STATELESS_REVISIONS
+
+FIRST_STATELESS = STATELESS_REVISIONS[0]
+
+META_VERSION = "io.modelcontextprotocol/protocolVersion"
+META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+META_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
+STATELESS_METHODS = frozenset({"server/discover", "subscriptions/listen"})
+
+
+class Era(StrEnum):
+    """Which rules of the game an exchange is played by."""
+
+    SESSION = "session"
+    STATELESS = "stateless"
+
+
+def is_revision(text: str) -> bool:
+    """Whether the text looks like a revision at all: a date, YYYY-MM-DD (basic/versioning)."""
+    return len(text) == 10 and text[4] == text[7] == "-" and text[:4].isdigit() and text[5:7].isdigit()
+
+
+def era(version_header: str | None, method: str | None, params: Any) -> Era:
+    """The era of a request, from its version header, else from its body."""
+    if version_header is not None and is_revision(version_header):
+        return Era.STATELESS if version_header >= FIRST_STATELESS else Era.SESSION
+    if method in STATELESS_METHODS:
+        return Era.STATELESS
+    if method != "initialize" and isinstance(params, dict):
+        meta = params.get("_meta")
+        if isinstance(meta, dict) and META_VERSION in meta:
+            return Era.STATELESS
+    return Era.SESSION

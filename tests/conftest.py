@@ -1,0 +1,82 @@
+"""Fixtures that start real peers and end them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from harness.exchange import Handler
+from harness.proxy import Mitmdump
+from harness.raw import RawClient
+from harness.scripted import ScriptedServer
+from harness.sdk import Major, SdkClient, SdkServer
+
+StartServer = Callable[..., Awaitable[SdkServer]]
+StartClient = Callable[..., Awaitable[SdkClient]]
+StartProxy = Callable[..., Awaitable[Mitmdump]]
+StartScripted = Callable[..., Awaitable[ScriptedServer]]
+StartRaw = Callable[..., Awaitable[RawClient]]
+
+
+@pytest_asyncio.fixture
+async def started() -> AsyncIterator[AsyncExitStack]:
+    """Whatever a test starts, ended in reverse order."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def sdk_server(started: AsyncExitStack) -> StartServer:
+    """Start an SDK server: `server = await sdk_server(2, json_response=True)`."""
+
+    async def start(major: Major = 1, **more: Any) -> SdkServer:
+        return await started.enter_async_context(SdkServer(major, **more))
+
+    return start
+
+
+@pytest.fixture
+def sdk_client(started: AsyncExitStack) -> StartClient:
+    """Start a process for SDK clients: `client = await sdk_client(1)`; with a URL it is connected, too."""
+
+    async def start(
+        major: Major = 1, url: str | None = None, *, env: dict[str, str] | None = None, **more: Any
+    ) -> SdkClient:
+        client = await started.enter_async_context(SdkClient(major, env=env))
+        if url is not None:
+            await client.connect(url, **more)
+        return client
+
+    return start
+
+
+@pytest.fixture
+def mitmdump(started: AsyncExitStack) -> StartProxy:
+    """Start mitmdump with the addon: `proxy = await mitmdump(server.url, options={...})`."""
+
+    async def start(upstream: str | int | None = None, **more: Any) -> Mitmdump:
+        return await started.enter_async_context(Mitmdump(upstream, **more))
+
+    return start
+
+
+@pytest.fixture
+def scripted(started: AsyncExitStack) -> StartScripted:
+    """Start a scripted server: `server = await scripted(handler, tls=True)`."""
+
+    async def start(handler: Handler, **more: Any) -> ScriptedServer:
+        return await started.enter_async_context(ScriptedServer(handler, **more))
+
+    return start
+
+
+@pytest.fixture
+def raw_client(started: AsyncExitStack) -> StartRaw:
+    """A raw client: `client = await raw_client(proxy.url)`."""
+
+    async def start(url: str, **more: Any) -> RawClient:
+        return await started.enter_async_context(RawClient(url, **more))
+
+    return start

@@ -1,0 +1,1 @@
+"""Real processes, real SDKs and scripted peers for tests."""

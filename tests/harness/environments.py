@@ -1,0 +1,69 @@
+"""Virtual environments for peers, made once and kept."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PEERS = REPOSITORY / "tests" / "peers"
+_STORE = REPOSITORY / ".peers"
+
+
+def interpreter(*packages: str) -> Path:
+    """The Python of an environment that has these packages, e.g. `interpreter("mcp==1.30.0")`."""
+    version = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    name = "_".join([version, *(re.sub(r"[^A-Za-z0-9.]+", "-", package) for package in packages)])
+    home = _STORE / name
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    # Written last: an environment whose making was interrupted does not count.
+    complete = home / "complete"
+    if complete.exists():
+        return python
+    _STORE.mkdir(exist_ok=True)
+    with _locked(_STORE / f"{name}.lock"):
+        if not complete.exists():
+            shutil.rmtree(home, ignore_errors=True)
+            base = getattr(sys, "_base_executable", sys.executable)
+            _run([_uv(), "venv", "--quiet", "--python", base, str(home)])
+            _run([_uv(), "pip", "install", "--quiet", "--python", str(python), *packages])
+            complete.touch()
+    return python
+
+
+def _uv() -> str:
+    found = os.environ.get("UV") or shutil.which("uv")
+    if not found:
+        raise RuntimeError("uv is needed to make the peers' environments: not in the variable UV, not on the path")
+    return found
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a+b") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            try:
+                yield
+            finally:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            # Released when the file is closed, also if this process dies.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
