@@ -104,6 +104,7 @@ class McpSessions:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deletes = asyncio.Semaphore(DELETES_AT_ONCE)
         self._uninstall: Callable[[], None] | None = None
+        self._running = False
 
     # Life of the addon
 
@@ -115,21 +116,22 @@ class McpSessions:
         """Take over the options; a wrong value is refused in one line."""
         if not any(name.startswith("mcp_") for name in updated):
             return
-        values = {name: getattr(ctx.options, name) for name in Settings.model_fields}
         try:
-            self.settings = settings(values)
+            chosen = settings({name: getattr(ctx.options, name) for name in Settings.model_fields})
+            wanted = _filter(chosen.mcp_filter)
         except ValueError as e:
-            raise exceptions.OptionsError(str(e)) from None
-        if "mcp_filter" in updated:
-            try:
-                self._filter = flowfilter.parse(self.settings.mcp_filter) if self.settings.mcp_filter else None
-            except ValueError as e:
-                raise exceptions.OptionsError(f"mcp_filter: {e}") from None
+            if self._running:
+                raise exceptions.OptionsError(str(e)) from None
+            # mitmproxy wraps what a script raises here in a traceback; an error in the log ends the start as well.
+            logger.error(f"mcp: {e}")
+            return
+        self.settings, self._filter = chosen, wanted
         self.core.configure(self.settings)
         self.identifier.enabled = self.settings.mcp_identify == "on"
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
+        self._running = True
         self.liveness = Liveness(self._gone)
         try:
             self._uninstall = resend.install()
@@ -462,6 +464,13 @@ async def _show(flow: http.HTTPFlow) -> None:
         await ctx.master.addons.handle_lifecycle(event)
     if flow.intercepted:
         flow.resume()
+
+
+def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
+    try:
+        return flowfilter.parse(text) if text else None
+    except ValueError as e:
+        raise ValueError(f"mcp_filter: {e}") from None
 
 
 def _address(address: Any) -> tuple[str, int]:

@@ -74,7 +74,7 @@ def settings(values: dict[str, Any]) -> Settings:
         ValueError: one line that names the option and says what is wrong with its value.
     """
     try:
-        return Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
+        return Settings(**values)
     except ValidationError as e:
         problem = e.errors()[0]
         name = problem["loc"][0] if problem["loc"] else "mcp options"
