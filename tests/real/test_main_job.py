@@ -23,7 +23,7 @@ async def test_a_killed_clients_session_is_deleted_within_a_second(
     proxy = await mitmdump(server.port)
     client = await sdk_client(major, proxy.url, headers={"Authorization": "Bearer secret-token", "X-Team": "blue"})
     await client.call("echo", text="x")
-    session = await client.session_id()
+    session = await client.session_id() or ""
     opened = server.requests(rpc="initialize")[0]
 
     await client.kill()
