@@ -24,6 +24,8 @@ BARE, SCRIPT, ADDED = "bare mitmdump", "script that streams SSE", "addon"
 SCRIPTS = {BARE: None, SCRIPT: PEERS / "stream_sse.py", ADDED: ADDON}
 CONNECTIONS = 4
 """Kept connections of a client, each with one call under way."""
+STREAMS, EVENTS, INTERVAL = 5, 100, 0.005
+"""Streams after each start, the events of each, and the seconds between them."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -63,44 +65,51 @@ def print_throughput(rounds: dict[str, list[Round]]) -> None:
     line("processor time that the addon adds", f"{statistics.median(costs):.3f} ms a call")
 
 
+def print_delays(late: dict[str, list[float]]) -> None:
+    print(f"\nDelay of an SSE event, {len(late[SCRIPT])} streams of {EVENTS} events each")
+    for name in (SCRIPT, ADDED):
+        line(name, f"{statistics.median(late[name]) * 1000:.3f} ms")
+    beyond = [ours - script for ours, script in zip(late[ADDED], late[SCRIPT], strict=True)]
+    line("beyond the script", f"{statistics.median(beyond) * 1000:.3f} ms", "1 ms")
+
+
+async def start_all(stack: AsyncExitStack, server: NullServer) -> list[Variant]:
+    variants = []
+    for name, script in SCRIPTS.items():
+        proxy = await stack.enter_async_context(Mitmdump(server.port, script=script))
+        variants.append(Variant(name, proxy, await stack.enter_async_context(Client(proxy.port, CONNECTIONS))))
+    return variants
+
+
 async def main(options: argparse.Namespace) -> None:
     rounds: dict[str, list[Round]] = {name: [] for name in SCRIPTS}
     late: dict[str, list[float]] = {name: [] for name in SCRIPTS}
     async with NullServer() as server:
-        # Processes of the same program differ by a few percent, from start to end: several of each are measured.
-        for start in range(options.starts):
+        # Two processes of one program differ by a few percent for as long as they run: several of each are measured.
+        for _ in range(options.starts):
             async with AsyncExitStack() as stack:
-                variants = []
-                for name, script in SCRIPTS.items():
-                    proxy = await stack.enter_async_context(Mitmdump(server.port, script=script))
-                    client = await stack.enter_async_context(Client(proxy.port, CONNECTIONS))
-                    variants.append(Variant(name, proxy, client))
-                for name, found in (await throughput(variants, options.rounds, options.calls)).items():
-                    rounds[name] += found
-                for name, seconds in (await delays(variants[1:], options.rounds, 100, 0.005)).items():
+                variants = await start_all(stack, server)
+                for name, done in (await throughput(variants, options.rounds, options.calls)).items():
+                    rounds[name] += done
+                for name, seconds in (await delays(variants[1:], STREAMS, EVENTS, INTERVAL)).items():
                     late[name] += seconds
-                if start == options.starts - 1:
-                    print_throughput(rounds)
-                    print(f"\nDelay of an SSE event, {len(late[SCRIPT])} streams of 100 events each")
-                    for name in (SCRIPT, ADDED):
-                        line(name, f"{statistics.median(late[name]) * 1000:.3f} ms")
-                    beyond = [ours - script for ours, script in zip(late[ADDED], late[SCRIPT], strict=True)]
-                    line("beyond the script", f"{statistics.median(beyond) * 1000:.3f} ms", "1 ms")
-
-                    client, port = variants[-1].client, variants[-1].proxy.port
-                    print(f"\nWhat a recovery adds to a call, beyond the server's own time ({options.samples} of them)")
-                    line("recovery", milliseconds(await recoveries(server, client, options.samples)), "15 ms")
-
-                    print(f"\nSIGKILL of a client to DELETE at the server ({options.samples} of each)")
-                    for label, stream in (("client with an open GET stream", True), ("without any connection", False)):
-                        found = await endings(server, port, options.samples, stream=stream)
-                        line(label, milliseconds(found), "p95 250 ms")
+        print_throughput(rounds)
+        print_delays(late)
+        async with Mitmdump(server.port) as proxy, Client(proxy.port, CONNECTIONS) as client:
+            print(f"\nWhat a recovery adds to a call, beyond the server's own time ({options.samples} recoveries)")
+            line("recovery", milliseconds(await recoveries(server, client, options.samples)), "15 ms")
+            print(f"\nSIGKILL of a client to DELETE at the server ({options.samples} clients of each kind)")
+            for label, stream in (("client with an open GET stream", True), ("client without any connection", False)):
+                found = await endings(server, proxy.port, options.samples, stream=stream)
+                line(label, milliseconds(found), "p95 250 ms")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=3, help="how often the three mitmdumps are started anew")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of each after each start")
-    parser.add_argument("--calls", type=int, default=400, help="calls in a round")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds of each after each start")
+    parser.add_argument(
+        "--calls", type=int, default=100, help="calls in a round; short rounds share out bursts of other load"
+    )
     parser.add_argument("--samples", type=int, default=20, help="recoveries, and clients killed")
     asyncio.run(main(parser.parse_args()))

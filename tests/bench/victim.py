@@ -5,8 +5,11 @@ With `stream` it holds a GET stream open; without, it holds no connection at all
 
 import http.client
 import sys
+from pathlib import Path
 
-from client import INITIALIZE, INITIALIZED
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.client import INITIALIZE, INITIALIZED
 
 port, stream = int(sys.argv[1]), "stream" in sys.argv[2:]
 headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
