@@ -58,6 +58,8 @@ class Exchange:
     finish: Finish | None = None
     finished_at: float = 0.0
 
+    verdict: str = ""
+    """What a refusal was read as, with the reason."""
     attempts: int = 0
     """How often the request was sent again."""
     hung_up: bool = False
