@@ -78,7 +78,7 @@ def fail_open[**P](hook: Callable[P, Any]) -> Callable[P, Any]:
             raise
         except Exception as e:
             return said(e)
-        return guarded(result) if isinstance(result, Coroutine) else None
+        return None if result is None else guarded(result)
 
     return wrapper
 
@@ -450,6 +450,7 @@ class McpSessions:
 
 async def _show(flow: http.HTTPFlow) -> None:
     """Let mitmproxy's other addons see a flow that the proxy made, as if it had just happened."""
+    await asyncio.sleep(0)  # mitmproxy begins tasks at once, and the client waits for its answer: that comes first
     for event in eventsequence.iterate(flow):
         await ctx.master.addons.handle_lifecycle(event)
     if flow.intercepted:
