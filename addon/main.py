@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from mcp_sessions.script import addons  # noqa: E402 -- the path had to be set first
+from mcp_sessions.script import addons
 
 __all__ = ["addons"]

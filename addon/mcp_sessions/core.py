@@ -316,6 +316,11 @@ class Core:
         """It was found out which process is behind a connection, or that this can't be known."""
         self.ledger.identified(connection, process, at)
 
+    def overdue(self, at: float) -> None:
+        """Time has passed without anything else happening."""
+        self.telling.now = at
+        self.judge.overdue(at)
+
     def disconnected(self, connection_id: str, at: float) -> Connection | None:
         """A connection of a client was closed. That proves nothing."""
         self.telling.now = at

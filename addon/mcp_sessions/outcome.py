@@ -36,7 +36,9 @@ class Outcome:
         ]
         table = [("rule", "name", "party", "level", "times"), *rows]
         widths = [max(len(row[n]) for row in table) for n in range(5)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
         parties = Counter[str]()
         for (_, _, party), times in self.counts.items():
             parties[party] += times

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..exchange import Exchange
-from ..ledger import Session
+from ..ledger import Client, Session
 from ..wire.jsonrpc import Message
 from ..wire.revision import META_VERSION, REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 
@@ -57,7 +57,7 @@ class Recent[K, V](dict[K, V]):
 class Asked:
     """A request id that was used, by whom, and what became of the request."""
 
-    client: object
+    client: Client
     refused: int | None = None
     """Hash of the message, once it was refused unprocessed or cut off: the same may be sent again."""
 

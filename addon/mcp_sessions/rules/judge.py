@@ -77,7 +77,8 @@ class Judge:
         if self._memory.lingering:
             self.overdue(x.at)
         self._memory.entered(x)
-        self._judge(x, Moment.REQUEST)
+        if not x.attempts:
+            self._judge(x, Moment.REQUEST)
         self._memory.requested(x)
 
     def answer(self, x: Exchange) -> None:
@@ -110,6 +111,7 @@ class Judge:
 
     def finish(self, x: Exchange) -> None:
         """The exchange is over."""
+        notes(x).unread = "unread" in x.facts
         if not x.attempts:
             self._judge(x, Moment.FINISH)
         self._memory.finished(x)

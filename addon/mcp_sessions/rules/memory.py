@@ -97,7 +97,8 @@ class Memory:
                 self._asked(x, kept, message)
         if x.is_initialize:
             kept.party.initialize_at = x.at
-            kept.party.initializing.put(x.id, None)
+            if not kept.untimed:
+                kept.party.initializing.put(x.id, None)
         if talk is None:
             return
         if x.session is not None:

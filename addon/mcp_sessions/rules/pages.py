@@ -37,7 +37,9 @@ def page() -> str:
     table = ["| id | name | party | level | what is wrong |", "|---|---|---|---|---|"]
     for rule in rules:
         link = f"[{rule.id}](#{rule.id.lower()}-{rule.name})"
-        table.append(f"| {link} | {rule.name} | {rule.party} | {rule.level} | {rule.summary.replace('|', chr(92) + '|')} |")
+        table.append(
+            f"| {link} | {rule.name} | {rule.party} | {rule.level} | {rule.summary.replace('|', chr(92) + '|')} |"
+        )
     return "\n".join([_PREFACE, *table, "", *(_section(rule) for rule in rules)])
 
 
