@@ -199,3 +199,27 @@ async def test_the_wrapper_exits_with_a_status_of_its_own(
         assert [line for line in output.decode().splitlines() if "mcp_silence: there is no rule 'MCP999'" in line]
     else:
         assert "MCP106" in output.decode()
+
+
+@pytest.mark.parametrize("major", [1, 2])
+async def test_what_the_sdk_clients_do_wrong_when_it_matters(
+    major: Major, sdk_server: StartServer, sdk_client: StartClient, mitmdump: StartProxy, tmp_path: Path
+) -> None:
+    server = await sdk_server(1)
+    log = tmp_path / "live.jsonl"
+    proxy = await mitmdump(server.port, options={"mcp_log": log, "mcp_recover": "off", "mcp_end": "off"})
+    keeps, leaves = await sdk_client(major, proxy.url), await sdk_client(major, proxy.url)
+    await leaves.call("echo", text="x")
+    await leaves.exit()
+    await proxy.wait_log("MCP308")
+    await keeps.call("echo", text="x")
+    await server.restart()
+    await keeps.call("echo", text="x")
+    await asyncio.sleep(0.6)  # the rule grants half a second
+    await keeps.call("echo", text="x")
+    await proxy.wait_log("MCP306")
+    await keeps.exit()
+    await proxy.wait_log("gone", count=2)
+    await proxy.stop()
+    assert {violation["rule"] for violation in violations(log)} == {"MCP306", "MCP308"}
+    assert {violation["party"] for violation in violations(log)} == {"client"}
