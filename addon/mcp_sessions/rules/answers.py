@@ -25,7 +25,7 @@ def from_gateway(x: Exchange) -> bool:
     return x.status >= 500 and (x.answer is None or x.answer.first is None or x.answer.first.kind is Kind.INVALID)
 
 
-@on_answer("MCP201")
+@on_answer("MCP201", "POST", ok=True)
 def accepted_not_202(x: Exchange) -> str | None:
     """What needs no answer is accepted with 202 and no body."""
     if x.verb != "POST" or not x.ok or not x.body.messages:
@@ -38,7 +38,7 @@ def accepted_not_202(x: Exchange) -> str | None:
     return f"{printable(x.what)} answered 202 with a body" if body else None
 
 
-@on_answer("MCP202")
+@on_answer("MCP202", "POST", ok=True)
 def answer_content_type(x: Exchange) -> str | None:
     """A request is answered with JSON or an event stream."""
     if x.verb != "POST" or not x.ok or x.answer_headers is None or not notes(x).due:
@@ -48,7 +48,7 @@ def answer_content_type(x: Exchange) -> str | None:
     return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
 
 
-@on_answer("MCP203")
+@on_answer("MCP203", "POST", ok=True)
 def answer_not_jsonrpc(x: Exchange) -> str | None:
     """A JSON answer is the response to the request."""
     answer, headers = x.answer, x.answer_headers
@@ -76,7 +76,7 @@ def answer_not_jsonrpc(x: Exchange) -> str | None:
     return f"{len(wanted) - len(got)} requests of the batch are not answered" if len(got) < len(wanted) else None
 
 
-@on_answer("MCP204")
+@on_answer("MCP204", "GET")
 def get_answer(x: Exchange) -> str | None:
     """A GET is answered with an event stream or 405."""
     if x.verb != "GET" or not (x.ok or x.status == 501) or x.answer_headers is None:
@@ -89,7 +89,7 @@ def get_answer(x: Exchange) -> str | None:
     return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
 
 
-@on_answer("MCP205")
+@on_answer("MCP205", ok=True)
 def unknown_version_accepted(x: Exchange) -> str | None:
     """A revision that nobody knows is refused."""
     said = x.headers.get(h.PROTOCOL_VERSION, "").strip()
@@ -100,7 +100,7 @@ def unknown_version_accepted(x: Exchange) -> str | None:
     return f"MCP-Protocol-Version: {printable(said)} answered {x.status}"
 
 
-@on_answer("MCP206")
+@on_answer("MCP206", ok=True)
 def foreign_origin_accepted(x: Exchange) -> str | None:
     """A server on loopback refuses what a foreign site sends."""
     origin = x.headers.get("origin")

@@ -26,7 +26,7 @@ def token_in_query(x: Exchange) -> str | None:
     return None
 
 
-@on_answer("MCP702")
+@on_answer("MCP702", ok=False)
 def challenge_missing(x: Exchange) -> str | None:
     """A 401 says where to get a token."""
     if x.status != 401 or x.answer_headers is None or "www-authenticate" in x.answer_headers:

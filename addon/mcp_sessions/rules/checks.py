@@ -48,24 +48,37 @@ type OnExchange = Callable[[Exchange], Verdict]
 type OnEvent = Callable[[Exchange, Arrival], Verdict]
 type OnSession = Callable[[Left], Verdict]
 
-ON_EXCHANGE: list[tuple[str, Moment, OnExchange]] = []
+
+class Check(NamedTuple):
+    """A check of exchanges, and for which of them it is asked at all."""
+
+    rule_id: str
+    moment: Moment
+    check: OnExchange
+    verb: str
+    """Empty for any."""
+    ok: bool | None
+    """Only for answers with a 2xx status (or without); None for any."""
+
+
+ON_EXCHANGE: list[Check] = []
 ON_EVENT: list[tuple[str, OnEvent]] = []
 ON_SESSION: list[tuple[str, OnSession]] = []
 
 
-def on_request(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+def on_request(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the request was read."""
-    return _on_exchange(rule_id, Moment.REQUEST)
+    return _on_exchange(rule_id, Moment.REQUEST, verb)
 
 
-def on_answer(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+def on_answer(rule_id: str, verb: str = "", *, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the answer was read, or the head of a stream."""
-    return _on_exchange(rule_id, Moment.ANSWER)
+    return _on_exchange(rule_id, Moment.ANSWER, verb, ok)
 
 
-def on_finish(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+def on_finish(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the exchange is over."""
-    return _on_exchange(rule_id, Moment.FINISH)
+    return _on_exchange(rule_id, Moment.FINISH, verb)
 
 
 def on_event(rule_id: str) -> Callable[[OnEvent], OnEvent]:
@@ -88,9 +101,9 @@ def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
     return register
 
 
-def _on_exchange(rule_id: str, moment: Moment) -> Callable[[OnExchange], OnExchange]:
+def _on_exchange(rule_id: str, moment: Moment, verb: str, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
     def register(check: OnExchange) -> OnExchange:
-        ON_EXCHANGE.append((rule_id, moment, check))
+        ON_EXCHANGE.append(Check(rule_id, moment, check, verb, ok))
         return check
 
     return register

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from importlib import import_module
+from itertools import product
 
 from ..exchange import Exchange
 from ..ledger import Session
@@ -27,6 +28,12 @@ type Complain = Callable[[Rule, str, str | None, Session | None, Exchange | None
 """Told of each violation: the rule, a detail, the revision it was judged by, the session and the exchange."""
 
 
+type Table = dict[tuple[str | None, str, str, bool], tuple[tuple[Rule, OnExchange], ...]]
+"""Checks by revision, era (plain text, for it is asked often), verb, and whether the answer is 2xx."""
+
+VERBS = ("POST", "GET", "DELETE")
+
+
 class Judge:
     """Judges by the catalogue, less the rules that are silenced or below the level that is asked for."""
 
@@ -46,7 +53,9 @@ class Judge:
     def limit(self, silenced: Collection[str], level: Level) -> None:
         """Judge by these rules from now on; what is remembered stays."""
         rules = [rule for rule in catalogue().values() if rule.id not in silenced]
-        self._exchange: dict[tuple[Moment, str | None, Era], tuple[tuple[Rule, OnExchange], ...]] = {}
+        self._on_request: Table = {}
+        self._on_answer: Table = {}
+        self._on_finish: Table = {}
         self._event: dict[tuple[str | None, Era], tuple[tuple[Rule, OnEvent], ...]] = {}
         self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
         for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
@@ -58,12 +67,18 @@ class Judge:
                     for rule in rules
                     if wanted <= set(rule.revisions) and rule.level_in(revision).weight >= level.weight
                 }
-                for moment in (Moment.REQUEST, Moment.ANSWER, Moment.FINISH):
-                    self._exchange[moment, revision, era] = tuple(
-                        (here[rule_id], check)
-                        for rule_id, when, check in ON_EXCHANGE
-                        if when is moment and rule_id in here
-                    )
+                for verb, ok in product(VERBS, (True, False)):
+                    chosen = [
+                        (check.moment, (here[check.rule_id], check.check))
+                        for check in ON_EXCHANGE
+                        if check.rule_id in here and check.verb in ("", verb) and check.ok in (None, ok)
+                    ]
+                    for moment, table in (
+                        (Moment.REQUEST, self._on_request),
+                        (Moment.ANSWER, self._on_answer),
+                        (Moment.FINISH, self._on_finish),
+                    ):
+                        table[revision, era.value, verb, ok] = tuple(pair for when, pair in chosen if when is moment)
                 self._event[revision, era] = tuple(
                     (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
                 )
@@ -78,7 +93,7 @@ class Judge:
             self.overdue(x.at)
         self._memory.entered(x)
         if not x.attempts:
-            self._judge(x, Moment.REQUEST)
+            self._judge(x, self._on_request)
         self._memory.requested(x)
 
     def answer(self, x: Exchange) -> None:
@@ -89,7 +104,7 @@ class Judge:
             self._memory.learn(x, x.answer.first)
         # What was sent again is not judged again: the server's own answer was the first.
         if not x.attempts:
-            self._judge(x, Moment.ANSWER)
+            self._judge(x, self._on_answer)
         self._memory.answered(x)
 
     def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
@@ -113,7 +128,7 @@ class Judge:
         """The exchange is over."""
         notes(x).unread = "unread" in x.facts
         if not x.attempts:
-            self._judge(x, Moment.FINISH)
+            self._judge(x, self._on_finish)
         self._memory.finished(x)
 
     def abandoned(self, session: Session, at: float) -> None:
@@ -139,13 +154,13 @@ class Judge:
             if x.attempts:
                 continue
             finished_at, x.finished_at = x.finished_at, at
-            self._judge(x, Moment.FINISH, only="MCP503")
+            self._judge(x, self._on_finish, only="MCP503")
             x.finished_at = finished_at
             kept.left_open_said = True
 
-    def _judge(self, x: Exchange, moment: Moment, only: str = "") -> None:
+    def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
         revision = revision_of(x)
-        for rule, check in self._exchange[moment, revision, x.era]:
+        for rule, check in table.get((revision, x.era.value, x.verb, x.ok), ()):
             if only and rule.id != only:
                 continue
             try:

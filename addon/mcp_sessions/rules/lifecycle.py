@@ -54,7 +54,7 @@ def _never_initialized(talk: Talk) -> str | None:
     return f"{talk.called} requests were answered"
 
 
-@on_request("MCP402")
+@on_request("MCP402", "POST")
 def request_before_initialize_answer(x: Exchange) -> list[str] | None:
     """Before `initialize` is answered a client sends nothing but `ping`."""
     party = notes(x).party
@@ -83,7 +83,7 @@ def server_request_too_early(x: Exchange, it: Arrival) -> list[str] | None:
     return [printable(m.method) for m in it.body.messages if m.kind is Kind.REQUEST and m.method != "ping"] or None
 
 
-@on_finish("MCP404")
+@on_finish("MCP404", "POST")
 def client_capability(x: Exchange) -> list[str] | None:
     """A client calls what the server has declared, unless the server answers it all the same."""
     kept = notes(x)
@@ -135,7 +135,7 @@ def _can(talk: Talk, family: str) -> bool:
     return isinstance(talk.client_can.get(family), dict)
 
 
-@on_answer("MCP405")
+@on_answer("MCP405", "POST")
 def input_requests_undeclared(x: Exchange) -> list[str] | None:
     """A result asks for input of the kinds that the request declared."""
     if x.era is not Era.STATELESS or x.answer is None:
@@ -158,7 +158,7 @@ def _input_requests(x: Exchange, messages: tuple[Message, ...]) -> list[str] | N
     return found or None
 
 
-@on_request("MCP406")
+@on_request("MCP406", "POST")
 def note_open_session(x: Exchange) -> None:
     """Note that an `initialize` carries the id of an open session; what it is worth shows in the answer."""
     talk = talk_of(x)
@@ -166,7 +166,7 @@ def note_open_session(x: Exchange) -> None:
         notes(x).on_open = talk.lost_at is None and talk.deleted_at is None
 
 
-@on_answer("MCP406")
+@on_answer("MCP406", "POST")
 def initialize_twice(x: Exchange) -> str | None:
     """A session is initialized once."""
     if not notes(x).on_open or losses.by_words(x) or losses.by_404(x) is not None:

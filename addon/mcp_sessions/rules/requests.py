@@ -11,7 +11,7 @@ from .checks import on_request
 from .facts import is_whole, talk_of, valid_key
 
 
-@on_request("MCP101")
+@on_request("MCP101", "POST")
 def post_accept(x: Exchange) -> str | None:
     """`Accept` of a POST lists both media types by name."""
     if x.verb != "POST" or not _is_jsonrpc(x) or x.headers.lists(h.JSON, h.SSE):
@@ -19,7 +19,7 @@ def post_accept(x: Exchange) -> str | None:
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
 
 
-@on_request("MCP102")
+@on_request("MCP102", "GET")
 def get_accept(x: Exchange) -> str | None:
     """`Accept` of a GET lists the event stream by name."""
     if x.verb != "GET" or x.headers.lists(h.SSE):
@@ -27,7 +27,7 @@ def get_accept(x: Exchange) -> str | None:
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
 
 
-@on_request("MCP103")
+@on_request("MCP103", "POST")
 def post_content_type(x: Exchange) -> str | None:
     """JSON-RPC is sent as `application/json`."""
     if x.verb != "POST" or x.headers.content_type == h.JSON or not _is_jsonrpc(x):
@@ -54,7 +54,7 @@ def version_header_differs(x: Exchange) -> str | None:
     return None if said == talk.revision else f"{printable(said)}, negotiated {printable(talk.revision)}"
 
 
-@on_request("MCP106")
+@on_request("MCP106", "POST")
 def body_not_jsonrpc(x: Exchange) -> str | None:
     """A POST carries JSON-RPC."""
     if x.verb != "POST" or x.body.sniffed:
@@ -67,13 +67,13 @@ def body_not_jsonrpc(x: Exchange) -> str | None:
     return f"{wrong} of {len(x.body.messages)} messages of the batch" if x.body.batch else "not a JSON-RPC 2.0 message"
 
 
-@on_request("MCP107")
+@on_request("MCP107", "POST")
 def batch(x: Exchange) -> str | None:
     """A POST carries one message."""
     return f"{len(x.body.messages)} messages" if x.body.batch else None
 
 
-@on_request("MCP108")
+@on_request("MCP108", "POST")
 def batch_mixed(x: Exchange) -> str | None:
     """A batch holds either responses or requests and notifications, and never `initialize`."""
     if not x.body.batch:
@@ -88,7 +88,7 @@ def batch_mixed(x: Exchange) -> str | None:
     )
 
 
-@on_request("MCP109")
+@on_request("MCP109", "POST")
 def request_id_null(x: Exchange) -> list[str] | None:
     """The id of a request is a string or an integer."""
     if x.verb != "POST" or x.body.sniffed:
@@ -101,7 +101,7 @@ def request_id_null(x: Exchange) -> list[str] | None:
     return wrong or None
 
 
-@on_request("MCP110")
+@on_request("MCP110", "POST")
 def request_id_reused(x: Exchange) -> list[str] | None:
     """The id of a request is new in its session."""
     talk = talk_of(x)

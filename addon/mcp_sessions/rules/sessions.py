@@ -27,7 +27,7 @@ _RUN = re.compile(r"(?i:[0-9a-f]{1,12})\Z")
 _DECIMAL = re.compile(r"[0-9]{1,12}\Z")
 
 
-@on_answer("MCP301")
+@on_answer("MCP301", "POST", ok=True)
 def session_id_charset(x: Exchange) -> str | None:
     """A session id is visible ASCII."""
     assigned = _assigned(x)
@@ -37,7 +37,7 @@ def session_id_charset(x: Exchange) -> str | None:
     return f"has {', '.join(f'0x{byte:02x}' for byte in odd[:5])}" if odd else None
 
 
-@on_answer("MCP302")
+@on_answer("MCP302", "POST", ok=True)
 def session_id_weak(x: Exchange) -> list[str] | None:
     """A session id can't be guessed and is given once."""
     assigned = _assigned(x)
@@ -87,7 +87,7 @@ def session_id_missing(x: Exchange) -> str | None:
     return f"{printable(x.what)} without Mcp-Session-Id"
 
 
-@on_answer("MCP304")
+@on_answer("MCP304", ok=False)
 def missing_id_not_400(x: Exchange) -> str | None:
     """A request that lacks the id is answered 400."""
     if x.presented is not None or x.is_initialize or x.status is None or not 401 < x.status < 500:
@@ -169,7 +169,7 @@ def used_after_delete(x: Exchange) -> str | None:
     return printable(x.what)
 
 
-@on_answer("MCP310")
+@on_answer("MCP310", ok=True)
 def deleted_session_accepted(x: Exchange) -> str | None:
     """A session that was ended is not served."""
     talk = talk_of(x)
@@ -178,7 +178,7 @@ def deleted_session_accepted(x: Exchange) -> str | None:
     return f"{printable(x.what)} answered {x.status}" if x.at > talk.deleted_at else None
 
 
-@on_answer("MCP311")
+@on_answer("MCP311", "DELETE", ok=False)
 def delete_answer(x: Exchange) -> str | None:
     """A DELETE is answered 2xx, 404 or 405."""
     if x.verb != "DELETE" or x.presented is None or x.ok or x.status in (404, 405, 502, 503, 504):

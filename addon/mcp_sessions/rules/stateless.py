@@ -29,7 +29,7 @@ CACHED = frozenset(
 )
 
 
-@on_request("MCP601")
+@on_request("MCP601", "POST")
 def session_id_in_stateless(x: Exchange) -> str | None:
     """A stateless request carries no session id."""
     return printable(x.what) if x.verb == "POST" and x.presented is not None else None
@@ -43,26 +43,26 @@ def session_id_minted(x: Exchange) -> str | None:
     return f"on the {x.status} answer to {printable(x.what)}"
 
 
-@on_request("MCP603")
+@on_request("MCP603", "POST")
 def method_header(x: Exchange) -> str | None:
     """`Mcp-Method` says the body's method."""
     return mismatches(x).get("method")
 
 
-@on_request("MCP604")
+@on_request("MCP604", "POST")
 def name_header(x: Exchange) -> str | None:
     """`Mcp-Name` says the body's name or uri."""
     return mismatches(x).get("name")
 
 
-@on_request("MCP605")
+@on_request("MCP605", "POST")
 def version_meta(x: Exchange) -> str | None:
     """`MCP-Protocol-Version` says the version of `_meta`."""
     found = mismatches(x)
     return found.get("version") or found.get("no version")
 
 
-@on_finish("MCP606")
+@on_finish("MCP606", "POST")
 def mismatch_accepted(x: Exchange) -> str | None:
     """A request whose header and body differ is refused."""
     kept = notes(x)
@@ -76,7 +76,7 @@ def mismatch_accepted(x: Exchange) -> str | None:
     return f"answered 400 with {code}: {found[0]}" if wrong else None
 
 
-@on_request("MCP607")
+@on_request("MCP607", "POST")
 def client_response_sent(x: Exchange) -> str | None:
     """A client sends no responses."""
     sent = any(message.kind is Kind.RESPONSE for message in x.body.messages)
@@ -93,7 +93,7 @@ def server_request_sent(x: Exchange, it: Arrival) -> list[str] | None:
     return [printable(message.method) for message in it.body.messages if message.kind is Kind.REQUEST] or None
 
 
-@on_answer("MCP609")
+@on_answer("MCP609", "POST")
 def unknown_method_answer(x: Exchange) -> str | None:
     """An unknown method is answered 404."""
     return _not_404(x, x.answer)
@@ -118,7 +118,7 @@ def legacy_verb(x: Exchange) -> str | None:
     return x.verb if x.verb in ("GET", "DELETE") else None
 
 
-@on_request("MCP611")
+@on_request("MCP611", "POST")
 def capabilities_meta(x: Exchange) -> str | None:
     """A request says what its client can do."""
     message = _request(x)
@@ -127,13 +127,13 @@ def capabilities_meta(x: Exchange) -> str | None:
     return printable(message.method)
 
 
-@on_request("MCP612")
+@on_request("MCP612", "POST")
 def param_header(x: Exchange) -> str | None:
     """`Mcp-Param-*` say what the call's arguments say."""
     return mismatches(x).get("param")
 
 
-@on_answer("MCP613")
+@on_answer("MCP613", "POST")
 def result_type_missing(x: Exchange) -> str | None:
     """A result says of which type it is."""
     return _untyped(x, x.answer)
@@ -152,7 +152,7 @@ def _untyped(x: Exchange, body: Body | None) -> str | None:
     return None if isinstance(message.result.get("resultType"), str) else printable(x.method)
 
 
-@on_answer("MCP614")
+@on_answer("MCP614", "POST")
 def cache_hints_missing(x: Exchange) -> str | None:
     """What may be cached says for how long and for whom."""
     return _unhinted(x, x.answer)

@@ -33,7 +33,7 @@ def event_not_jsonrpc(x: Exchange, it: Arrival) -> str | None:
     return "not a JSON-RPC message" if any(m.kind is Kind.INVALID for m in it.body.messages) else None
 
 
-@on_finish("MCP502")
+@on_finish("MCP502", "POST")
 def stream_without_answer(x: Exchange) -> str | None:
     """The stream of a request brings the response, or an event id to resume from."""
     kept = notes(x)
@@ -57,7 +57,7 @@ def _ended_without_response(x: Exchange, kept: Notes) -> bool:
     return x.session is None or x.session.state is State.OPEN
 
 
-@on_finish("MCP503")
+@on_finish("MCP503", "POST")
 def stream_left_open(x: Exchange) -> str | None:
     """A POST stream ends with its response. Also asked while it is open, with the time for its end."""
     kept = notes(x)
@@ -118,7 +118,7 @@ def _tells_apart(message: Message) -> bool:
     return message.method == "notifications/message" and message.params.get("data") is not None
 
 
-@on_finish("MCP507")
+@on_finish("MCP507", "POST")
 def close_without_retry(x: Exchange) -> str | None:
     """Before a stream is closed early its server says when to come back."""
     kept = notes(x)
@@ -128,7 +128,7 @@ def close_without_retry(x: Exchange) -> str | None:
     return printable(x.what) if kept.stream.ids and kept.stream.retry is None else None
 
 
-@on_request("MCP508")
+@on_request("MCP508", "GET")
 def retry_ignored(x: Exchange) -> str | None:
     """A client comes back when the server said, not sooner."""
     talk = talk_of(x)
