@@ -28,8 +28,8 @@ type Complain = Callable[[Rule, str, str | None, Session | None, Exchange | None
 """Told of each violation: the rule, a detail, the revision it was judged by, the session and the exchange."""
 
 
-type Table = dict[tuple[str | None, str, str, bool], tuple[tuple[Rule, OnExchange], ...]]
-"""Checks by revision, era (plain text, for it is asked often), verb, and whether the answer is 2xx."""
+type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchange], ...]]
+"""Checks by revision, whether the era is the stateless one, verb, and whether the answer is 2xx."""
 
 VERBS = ("POST", "GET", "DELETE")
 
@@ -56,7 +56,7 @@ class Judge:
         self._on_request: Table = {}
         self._on_answer: Table = {}
         self._on_finish: Table = {}
-        self._event: dict[tuple[str | None, Era], tuple[tuple[Rule, OnEvent], ...]] = {}
+        self._event: dict[tuple[str | None, bool], tuple[tuple[Rule, OnEvent], ...]] = {}
         self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
         for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
             for revision in (*revisions, None):
@@ -78,8 +78,8 @@ class Judge:
                         (Moment.ANSWER, self._on_answer),
                         (Moment.FINISH, self._on_finish),
                     ):
-                        table[revision, era.value, verb, ok] = tuple(pair for when, pair in chosen if when is moment)
-                self._event[revision, era] = tuple(
+                        table[revision, era is Era.STATELESS, verb, ok] = tuple(pair for when, pair in chosen if when is moment)
+                self._event[revision, era is Era.STATELESS] = tuple(
                     (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
                 )
                 if era is Era.SESSION:
@@ -114,7 +114,7 @@ class Judge:
         if not x.attempts:
             revision = revision_of(x)
             arrival = Arrival(event, body, at)
-            for rule, check in self._event[revision, x.era]:
+            for rule, check in self._event[revision, x.era is Era.STATELESS]:
                 try:
                     verdict = check(x, arrival)
                 except Exception as e:
@@ -160,7 +160,7 @@ class Judge:
 
     def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
         revision = revision_of(x)
-        for rule, check in table.get((revision, x.era.value, x.verb, x.ok), ()):
+        for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
             if only and rule.id != only:
                 continue
             try:
