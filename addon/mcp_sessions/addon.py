@@ -133,6 +133,15 @@ class McpSessions:
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
+        try:
+            self._configure(updated)
+        except exceptions.OptionsError as e:
+            if self.liveness is not None:
+                raise
+            # At the start mitmproxy would show a traceback. An error logged there makes it exit, with status 1.
+            logger.error(f"mcp: {e}")
+
+    def _configure(self, updated: set[str]) -> None:
         if not any(name.startswith("mcp_") for name in updated):
             return
         values = {name: getattr(ctx.options, name) for name in Settings.model_fields}

@@ -196,7 +196,8 @@ async def test_the_wrapper_exits_with_a_status_of_its_own(
     output, _ = await asyncio.wait_for(run.communicate(), 60)
     assert run.returncode == status, output.decode()
     if status == 1:
-        assert [line for line in output.decode().splitlines() if "mcp_silence: there is no rule 'MCP999'" in line]
+        assert "mcp: mcp_silence: there is no rule 'MCP999'" in output.decode()
+        assert "Traceback" not in output.decode()
     else:
         assert "MCP106" in output.decode()
 
@@ -223,3 +224,21 @@ async def test_what_the_sdk_clients_do_wrong_when_it_matters(
     await proxy.stop()
     assert {violation["rule"] for violation in violations(log)} == {"MCP306", "MCP308"}
     assert {violation["party"] for violation in violations(log)} == {"client"}
+
+
+async def test_a_recording_of_a_recovery_blames_nobody(
+    sdk_server: StartServer, sdk_client: StartClient, mitmdump: StartProxy, tmp_path: Path
+) -> None:
+    server = await sdk_server(1)
+    log, recording = tmp_path / "live.jsonl", tmp_path / "live.mitm"
+    proxy = await mitmdump(server.port, options={"mcp_log": log}, write=recording)
+    client = await sdk_client(1, proxy.url)
+    for _ in range(2):
+        assert (await client.call("echo", text="x")).text == "x"
+        await server.restart()
+        assert (await client.call("echo", text="y")).text == "y"
+    await client.close()
+    await proxy.stop()
+    assert len(proxy.logged("recovered")) == 2
+    assert violations(log) == []
+    assert await judged_offline(recording, tmp_path) == []

@@ -78,7 +78,9 @@ class Judge:
                         (Moment.ANSWER, self._on_answer),
                         (Moment.FINISH, self._on_finish),
                     ):
-                        table[revision, era is Era.STATELESS, verb, ok] = tuple(pair for when, pair in chosen if when is moment)
+                        table[revision, era is Era.STATELESS, verb, ok] = tuple(
+                            pair for when, pair in chosen if when is moment
+                        )
                 self._event[revision, era is Era.STATELESS] = tuple(
                     (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
                 )
