@@ -61,6 +61,8 @@ class Exchange:
     attempts: int = 0
     """How often the request was sent again."""
     hung_up: bool = False
+    recorded: bool = False
+    """From a file of saved flows."""
     findings: list[str] = field(default_factory=list)
     """Ids of the rules that it broke."""
     actions: list[str] = field(default_factory=list)
