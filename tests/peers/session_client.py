@@ -64,7 +64,8 @@ class Client:
         connection = http.client.HTTPConnection(self.at.hostname, self.at.port, timeout=60)
         connection.request("GET", self.at.path, headers=self.headers("text/event-stream"))
         self.stream = connection
-        return connection.getresponse().status
+        self.answer = connection.getresponse()
+        return self.answer.status
 
     def delete(self, part: str) -> None:
         """DELETE, and no wait for the answer: `half` of the request, or the `whole` of it."""
@@ -93,10 +94,17 @@ def main() -> None:
                 said = client.open()
                 if options.file:
                     options.file.write_text(said)
+            case "many":
+                said = " ".join(client.open() for _ in range(int(rest[0])))
+            case "use":
+                client.session = rest[0]
+                said = "used"
             case "call":
                 said = "{} {} {}".format(*client.post("tools/call", {"name": "echo", "arguments": {"text": rest[0]}}))
             case "stream":
                 said = client.listen()
+            case "drain":
+                said = len(client.answer.read())
             case "delete":
                 client.delete(rest[0])
                 said = "sent"

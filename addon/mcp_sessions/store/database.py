@@ -116,17 +116,12 @@ class Database:
         self._connection = connection = sqlite3.connect(
             self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
+        self._refuse_foreign(connection)  # before anything is changed
         connection.execute("PRAGMA journal_mode = WAL")
         # A crash of this process loses nothing; one of the whole host may cost the latest writes, never the file.
         connection.execute("PRAGMA synchronous = NORMAL")
         with self._transaction() as transaction:
             version = transaction.execute("PRAGMA user_version").fetchone()[0]
-            application = transaction.execute("PRAGMA application_id").fetchone()[0]
-            tables = transaction.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if tables and application != APPLICATION:
-                raise Unusable(f"{self.path} is not a ledger of this addon: it is left as it is")
-            if version > len(self._migrations):
-                raise Unusable(f"{self.path} was written by a newer version ({version}): it is left as it is")
             for step in self._migrations[version:]:
                 for statement in filter(str.strip, step.split(";")):
                     transaction.execute(statement)
@@ -140,6 +135,17 @@ class Database:
             "INSERT OR REPLACE INTO proxies VALUES (?, ?, ?, ?, ?)",
             (self.name, self._place, process.pid, process.started, time.time()),
         )
+
+    def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables and application != APPLICATION:
+            self.close()
+            raise Unusable(f"{self.path} is not a ledger of this addon: it is left as it is")
+        if version > len(self._migrations):
+            self.close()
+            raise Unusable(f"{self.path} was written by a newer version ({version}): it is left as it is")
 
     def take_over(self, wanted: Callable[[Row], bool] | None = None) -> list[Row]:
         """The rows of proxies that are no more; they are this one's from now on. Each is given to one proxy only.
