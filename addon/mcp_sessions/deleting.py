@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4
 """More would not end a thousand sessions sooner, for one event loop does it all, but make live calls wait longer."""
 
+GAP = 0.005
+"""Seconds that a worker leaves to live traffic after each DELETE while others wait."""
+
 QUEUE_LIMIT = 200_000
 """Beyond what the ledger can hold at all: 50,000 sessions, some with earlier ids."""
 
@@ -42,7 +45,6 @@ class Deleting:
         self._waiting: dict[End, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
-        self._pumping = False
         self._closed = False
         self._idle = asyncio.Event()
 
@@ -50,9 +52,13 @@ class Deleting:
         """Have these sent, and those that the core has in store. Returns at once."""
         for end in ends:
             self._put(end)
-        if self.core.endings.has_more and not self._pumping and not self._closed:
-            self._pumping = True
-            self._start(self._pump())
+        self._fill()
+
+    def _fill(self) -> None:
+        """Have the core decide on a few more, as soon as the queue is short: that takes its time, too."""
+        while self.core.endings.has_more and len(self._queue) < AT_ONCE and not self._closed:
+            for end in self.core.more(time.time()):
+                self._put(end)
 
     def _put(self, end: End) -> None:
         self._waiting.pop(end, None)
@@ -72,15 +78,6 @@ class Deleting:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self) -> None:
-        try:
-            while self.core.endings.has_more:
-                for end in self.core.more(time.time()):
-                    self._put(end)
-                await asyncio.sleep(0)  # others first
-        finally:
-            self._pumping = False
-
     async def _work(self) -> None:
         try:
             while self._queue:
@@ -90,6 +87,9 @@ class Deleting:
                 except Exception as e:
                     logger.error(f"mcp: error in a DELETE: {e!r:.200}", exc_info=e)
                     self.core.ended(end, None, "internal error", time.time())
+                self._fill()
+                if self._queue:
+                    await asyncio.sleep(GAP)
         finally:
             self._workers -= 1
             if not self._workers:
@@ -115,7 +115,6 @@ class Deleting:
         retry = self.core.ended(end, sent.status, sent.problem, time.time(), said=said, retry_after=retry_after)
         if retry is not None:
             self._later(retry.end, retry.seconds)
-        self.submit(())
 
     def _later(self, end: End, seconds: float) -> None:
         if not self._closed:
@@ -125,8 +124,8 @@ class Deleting:
         """Send what waits, without waiting for second attempts; returns how many are left after `within` seconds."""
         try:
             async with asyncio.timeout(within):
-                while self._workers or self._pumping:
-                    await self._idle.wait() if self._workers else await asyncio.sleep(0.01)
+                while self._workers:
+                    await self._idle.wait()
         except TimeoutError:
             pass
         return len(self._queue) + len(self._waiting) + self._workers

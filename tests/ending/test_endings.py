@@ -158,7 +158,7 @@ def test_a_thousand_sessions_are_decided_upon_in_slices() -> None:
     for n in range(1000):
         world.open(f"session-number-{n}", ONE)
     ends = world.core.gone(ONE, 1001)
-    assert len(ends) == 20
+    assert len(ends) < 50
     while world.core.endings.has_more:
         ends += world.core.more(1001)
     assert len({end.server_id for end in ends}) == 1000

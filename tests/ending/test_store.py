@@ -189,17 +189,19 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None
     database.write([row_of(a_session(), PLACE)], [])
 
 
+def spoil(path: Path) -> None:
+    for one in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with one.open("r+b") as file:
+            file.write(b"nonsense" * 600)
+
+
 async def test_a_file_that_is_damaged_while_in_use(tmp_path: Path) -> None:
     lines: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
     path = tmp_path / "ledger"
     rows: list[Row] = []
     writer = Writer(Database(path, "one"), rows.extend, lambda line, final: lines.put_nowait((line, final)))
     await writer.loaded.wait()
-    with path.open("r+b") as file:
-        file.write(b"nonsense" * 600)
-    for suffix in ("-wal", "-shm"):
-        with Path(f"{path}{suffix}").open("r+b") as file:
-            file.write(b"nonsense" * 600)
+    spoil(path)
     for n in range(3):
         writer.write(Batch([row_of(a_session(f"session-{n}"), PLACE)], []))
     line, final = await asyncio.wait_for(lines.get(), 20)

@@ -30,11 +30,11 @@ class SessionClient:
     async def __aexit__(self, *_: object) -> None:
         await self.process.kill()
 
-    async def do(self, command: str) -> str:
+    async def do(self, command: str, within: float = 30.0) -> str:
         """Carry out a command; what it says."""
         start = len(self.process.lines)
         await self.process.write(command)
-        return (await self.process.wait_line("^= (.*)", 30, start=start))[1]
+        return (await self.process.wait_line("^= (.*)", within, start=start))[1]
 
     async def open(self) -> str:
         """Open a session; its id."""

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """Sessions of processes on this host: ended when the last one that used them is gone, and never before."""
 
 from __future__ import annotations

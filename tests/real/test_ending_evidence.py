@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """Clients that no process is seen of: their sessions are ended by evidence, and only by evidence that stands."""
 
 from __future__ import annotations

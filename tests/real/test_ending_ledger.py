@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """What outlives a crash, a script that is loaded anew, and the end of the proxy; and what is done by hand."""
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ def stored(path):
 
 
 async def until_stored(path, count):
+    await until(lambda: path.exists() and len(stored(path)) == count)
+
+
+async def until(true):
     async with asyncio.timeout(10):
-        while not path.exists() or len(stored(path)) != count:  # noqa: ASYNC240
-            await asyncio.sleep(0.02)  # a file tells nobody when it changes
+        while not true():  # noqa: ASYNC110  # a file tells nobody when it changes
+            await asyncio.sleep(0.02)
 
 
 async def test_a_killed_proxy_with_a_hundred_sessions(scripted, mitmdump, client_of, tmp_path):
@@ -56,9 +61,7 @@ async def test_a_killed_proxy_with_a_hundred_sessions(scripted, mitmdump, client
     ledger = tmp_path / "mcp-sessions.sqlite"
     await until_stored(ledger, 100)
     assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
-    async with asyncio.timeout(10):
-        while not any(generation for *_, generation in stored(ledger)):
-            await asyncio.sleep(0.02)
+    await until(lambda: any(generation for *_, generation in stored(ledger)))
 
     await proxy.kill()
     await dying.process.kill()

@@ -18,7 +18,7 @@ from ..telling import Telling
 from .evidence import Evidence, Graces
 from .retries import Result, result, wait
 
-AT_ONCE = 20
+AT_ONCE = 5
 """Sessions that are decided upon in one go, so that a client with a thousand of them does not make others wait."""
 
 AT_EXIT = "the proxy ends"

@@ -71,10 +71,11 @@ class Writer:
     async def ask(self, key: Key) -> None:
         """Have this session's row handed over, if there is one."""
         question = Question(key, asyncio.Event())
-        if self._failed:
-            return
         with suppress(queue.Full):
             self._batches.put_nowait(question)
+            if self._failed:  # looked at last: from then on nobody reads the queue
+                self._answer_all()
+                return
             await question.answered.wait()
 
     def close(self, within: float) -> None:
@@ -106,6 +107,9 @@ class Writer:
         except Exception as e:
             database.close()
             self._give_up(f"{database.path}: {e!r:.200}")
+        finally:
+            self._failed = True
+            self._answer_all()
 
     def _write_all(self) -> None:
         next_round = time.monotonic() + ROUND
@@ -137,6 +141,14 @@ class Writer:
                 (then or self.loaded).set()
 
         self._in_loop(hand_over)
+
+    def _answer_all(self) -> None:
+        """Nobody is to wait for an answer that won't come."""
+        with suppress(queue.Empty):
+            while True:
+                batch = self._batches.get_nowait()
+                if isinstance(batch, Question):
+                    self._in_loop(batch.answered.set)
 
     def _give_up(self, why: str) -> None:
         self._failed = True
