@@ -14,6 +14,7 @@ from .decisions import End
 from .ledger import Endpoint, Session, State
 from .ledger.client import Client
 from .store import Database, Place, Row, Writer, row_of, session_of
+from .store.rows import Key
 from .store.writer import Batch
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,11 @@ LATER = 5.0
 
 ROWS_AT_ONCE = 200
 """Rows made or read in one go, before others have their turn."""
+
+ASK_AGAIN = 60.0
+"""Seconds until an id that the file does not know is looked for again."""
+
+ASKED_LIMIT = 1000
 
 CLOSING = 3.0
 """Seconds that the last writes may take."""
@@ -42,6 +48,8 @@ class Remembering:
         self._on_taken = on_taken
         self._place = Place.here()
         self._noted: dict[Session, None] = {}
+        self._asked: dict[Key, float] = {}
+        """Ids that were looked for in vain lately: a client may go on using an id that is dead."""
         self._soon: asyncio.TimerHandle | None = None
         self._used = time.monotonic()
         self.writer: Writer | None = Writer(Database(path, secrets.token_hex(8)), self._take, self._problem)
@@ -59,13 +67,20 @@ class Remembering:
 
     async def recall(self, endpoint: Endpoint, session_id: str) -> None:
         """Look for a session that the ledger does not know: another proxy may have written it down."""
-        if self.writer is not None:
-            await self.writer.ask((*endpoint, session_id))
+        key, now = (*endpoint, session_id), time.monotonic()
+        if self.writer is None or now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN:
+            return
+        if len(self._asked) >= ASKED_LIMIT:
+            del self._asked[next(iter(self._asked))]
+        self._asked[key] = now
+        await self.writer.ask(key)
 
     def tick(self) -> None:
         """A second has passed: now and then, note when sessions were used."""
         touched = self.core.ledger.touched
-        if time.monotonic() - self._used >= LATER:
+        if self.writer is None:
+            touched.clear()
+        elif time.monotonic() - self._used >= LATER:
             self._used = time.monotonic()
             self._noted.update(touched)
             touched.clear()
@@ -139,4 +154,5 @@ class Remembering:
         logger.warning(f"mcp: {line}" + ("; sessions are not remembered on disk in this run" if final else ""))
         if final:
             self.writer = None
+            self.core.telling.on_change = lambda _: None
             self._noted.clear()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,11 @@ async def test_an_endpoint_that_does_not_end_sessions_is_asked_once(scripted, mi
 
 
 async def test_a_refused_delete_is_tried_again_with_the_latest_credentials(scripted, mitmdump, client_of):
-    answers = [{"status": 503}, {"status": 429, "headers": {"retry-after": "1"}}, {"raw": "", "cut": True}]
+    answers: list[dict[str, Any]] = [
+        {"status": 503},
+        {"status": 429, "headers": {"retry-after": "1"}},
+        {"raw": "", "cut": True},
+    ]
     mini = MiniMcp(rules=[Rule({"method": "DELETE"}, answer, times=1) for answer in answers])
     server = await scripted(mini)
     proxy = await mitmdump(server.port)

@@ -172,8 +172,10 @@ class Database:
         """The row of this session, whoever has it: its client talks to this proxy now."""
         with self._transaction() as transaction:
             found = transaction.execute(f"SELECT {_COLUMNS} FROM sessions WHERE {_BY_KEY}", key).fetchone()  # noqa: S608
+            if found is None:
+                return None
             transaction.execute(_CLAIM, (self.name, *key))
-        return Row._make(found) if found else None
+        return Row._make(found)
 
     def write(self, rows: Iterable[Row], over: Iterable[Key]) -> None:
         """Remember these rows, and forget the sessions that are over, by their keys."""
