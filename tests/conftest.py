@@ -1,6 +1,6 @@
 """Fixtures that start real peers and end them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -53,13 +53,18 @@ def sdk_client(started: AsyncExitStack) -> StartClient:
 
 
 @pytest.fixture
-def mitmdump(started: AsyncExitStack) -> StartProxy:
+def mitmdump(started: AsyncExitStack) -> Iterator[StartProxy]:
     """Start mitmdump with the addon: `proxy = await mitmdump(server.url, options={...})`."""
 
-    async def start(upstream: str | int | None = None, **more: Any) -> Mitmdump:
-        return await started.enter_async_context(Mitmdump(upstream, **more))
+    proxies: list[Mitmdump] = []
 
-    return start
+    async def start(upstream: str | int | None = None, **more: Any) -> Mitmdump:
+        proxies.append(await started.enter_async_context(Mitmdump(upstream, **more)))
+        return proxies[-1]
+
+    yield start
+    # The addon lets traffic pass when it fails, so a failure shows in the log only.
+    assert [line for proxy in proxies for line in proxy.logged(r"mcp: error|has crashed|Traceback|Addon error")] == []
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ from .decisions import Deliver, End, Forward, Hold, OnAnswer, OnRequest, Release
 from .deleting import Deleting
 from .exchange import Exchange, Finish
 from .inject import OWN, Order, OwnRequests
-from .ledger import Client, ClientKey, Endpoint, Session, printable
+from .ledger import Client, ClientKey, Endpoint, Session, State, printable
 from .options import Settings, declare, settings
 from .records import AnyRecord, Weight
-from .recovery import handshake
 from .remembering import FILE as LEDGER_FILE
 from .remembering import Remembering
+from .shaking import Shaking
 from .streams import StreamReader
 from .wire import headers as h
 from .wire.headers import HeaderMap
@@ -52,8 +52,6 @@ RECALL_PATIENCE = 1.0
 """Seconds that a request may wait for the ledger on disk."""
 IDENTIFY_PATIENCE = 1.0
 """Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
-STEP_PATIENCE = 5.0
-"""Seconds within which each message after a handshake's `initialize` must be answered; it is not waited for longer."""
 
 BLIND = {
     "remote": "a client on another host",
@@ -105,7 +103,7 @@ def fail_open[**P](hook: Callable[P, Any]) -> Callable[P, Any]:
             raise
         except Exception as e:
             return said(e)
-        return guarded(result) if isinstance(result, Coroutine) else None
+        return None if result is None else guarded(result)
 
     return wrapper
 
@@ -129,9 +127,9 @@ class McpSessions:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
         self.remembering: Remembering | None = None
-        self._is_running = False
         self._blind: set[str] = set()
         self._uninstall: Callable[[], None] | None = None
+        self._running = False
 
     # Life of the addon
 
@@ -143,26 +141,26 @@ class McpSessions:
         """Take over the options; a wrong value is refused in one line."""
         if not any(name.startswith("mcp_") for name in updated):
             return
-        values = {name: getattr(ctx.options, name) for name in Settings.model_fields}
         try:
-            self.settings = settings(values)
+            chosen = settings({name: getattr(ctx.options, name) for name in Settings.model_fields})
+            wanted = _filter(chosen.mcp_filter)
         except ValueError as e:
-            raise exceptions.OptionsError(str(e)) from None
-        if "mcp_filter" in updated:
-            try:
-                self._filter = flowfilter.parse(self.settings.mcp_filter) if self.settings.mcp_filter else None
-            except ValueError as e:
-                raise exceptions.OptionsError(f"mcp_filter: {e}") from None
+            if self._running:
+                raise exceptions.OptionsError(str(e)) from None
+            # mitmproxy wraps what a script raises here in a traceback; an error in the log ends the start as well.
+            logger.error(f"mcp: {e}")
+            return
+        self.settings, self._filter = chosen, wanted
         self.core.configure(self.settings, time.time())
         self.deleting.patience = self.settings.mcp_end_timeout
         self.identifier.enabled = self.settings.mcp_identify == "on"
-        if self._is_running and "mcp_ledger" in updated:
+        if self._running and "mcp_ledger" in updated:
             self._remember()
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
+        self._running = True
         self.liveness = Liveness(self._gone)
-        self._is_running = True
         self._succeed()
         self._task(self._tick())
         self._remember()
@@ -205,13 +203,16 @@ class McpSessions:
             self.core.telling.tell = self._tell
             self.core.configure(self.settings, time.time())
             self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
+            for session in self.core.ledger.live():
+                if session.state is State.RECOVERING:
+                    self._settle(*self.core.not_recovered(session, "the script was loaded anew", time.time()))
             ends = self.core.endings.resume(time.time())
             self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
 
     @property
     def _ends(self) -> bool:
         """Whether mitmproxy itself is about to end."""
-        return self._is_running and ctx.master.should_exit.is_set()
+        return self._running and ctx.master.should_exit.is_set()
 
     async def _finish(self) -> None:
         try:
@@ -376,6 +377,8 @@ class McpSessions:
                 self.core.streamed(x, event, at)
 
             live.reader = StreamReader(flow, on_event, self.settings.body_limit)
+            if live.reader.can_prepend:
+                live.reader.prefix = self.core.first_events(x)
             flow.response.stream = live.reader
 
     @fail_open
@@ -563,24 +566,14 @@ class McpSessions:
     async def _shake(self, session: Session, live: Live) -> None:
         """Perform the handshake in the client's place."""
         request, client = live.flow.request, live.flow.client_conn
-        fields, url = request.headers.fields, request.url
-        version = ((h.PROTOCOL_VERSION, session.revision),) if h.PROTOCOL_VERSION in live.x.headers else ()
+        shaking = Shaking(self.own, self.core, session, request.url, request.headers.fields, client)
         try:
-            order = Order("initialize", "POST", url, fields, content=handshake.opening(session))
-            sent = await self.own.send(order, client, self.settings.mcp_recover_timeout)
-            headers = sent.headers or HeaderMap()
-            if not self.core.shaken(session, sent.status or 0, headers, sent.answer, time.time()):
-                reason = sent.problem or f"initialize was answered {sent.status}"
-                self._settle(*self.core.not_recovered(session, reason, time.time()))
-                return
-            for what, body in handshake.following(None, []):
-                order = Order(what, "POST", url, fields, ((h.SESSION_ID, session.server_id), *version), body)
-                await self.own.send(order, client, STEP_PATIENCE)
+            problem = await shaking.perform(self.settings.mcp_recover_timeout)
         except Exception as e:
             logger.error(f"mcp: error in a handshake: {e!r:.200}", exc_info=e)
-            self._settle(*self.core.not_recovered(session, "internal error", time.time()))
-            return
-        self._settle(*self.core.recovered(session, time.time()))
+            problem = "internal error"
+        at = time.time()
+        self._settle(*(self.core.not_recovered(session, problem, at) if problem else self.core.recovered(session, at)))
 
     def _settle(self, releases: list[Release], ends: list[End]) -> None:
         for release in releases:
@@ -614,10 +607,18 @@ class McpSessions:
 
 async def _show(flow: http.HTTPFlow) -> None:
     """Let mitmproxy's other addons see a flow that the proxy made, as if it had just happened."""
+    await asyncio.sleep(0)  # mitmproxy begins tasks at once, and the client waits for its answer: that comes first
     for event in eventsequence.iterate(flow):
         await ctx.master.addons.handle_lifecycle(event)
     if flow.intercepted:
         flow.resume()
+
+
+def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
+    try:
+        return flowfilter.parse(text) if text else None
+    except ValueError as e:
+        raise ValueError(f"mcp_filter: {e}") from None
 
 
 def _address(address: Any) -> tuple[str, int]:

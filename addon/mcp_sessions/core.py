@@ -14,6 +14,7 @@ from .ending import Endings
 from .exchange import Exchange, Finish
 from .ledger import UNKNOWN_CREDENTIALS, Cause, Client, Connection, Endpoint, Ledger, Session, State, printable
 from .ledger.client import ProcessLike
+from .ledger.held import remember
 from .options import Settings
 from .records import AnyRecord, Weight
 from .recovery import classify, handshake
@@ -24,9 +25,9 @@ from .rules import Judge
 from .telling import Telling
 from .wire import headers as h
 from .wire.headers import HeaderMap
-from .wire.jsonrpc import Body, Kind, Message, parse
+from .wire.jsonrpc import Body, Kind, Message, dump, parse
 from .wire.revision import Era, era
-from .wire.sse import Event
+from .wire.sse import Event, encode
 
 GIVEN_UP = frozenset({State.ABANDONED, State.ENDING, State.STUCK, State.CLOSED})
 """States of a session that nobody is believed to use any more."""
@@ -36,6 +37,7 @@ class Core:
     """Ledger, judge and policy together. `tell` gets each record as it comes about."""
 
     def __init__(self, settings: Settings, tell: Callable[[AnyRecord], None]) -> None:
+        self._settings = settings
         self.ledger = Ledger()
         self.telling = Telling(tell)
         self.judge = Judge(self.telling.complain)
@@ -45,7 +47,7 @@ class Core:
 
     def configure(self, settings: Settings, at: float = 0.0) -> None:
         """Take over other settings."""
-        self.recoveries.settings = settings
+        self._settings = self.recoveries.settings = settings
         self.endings.configure(settings, at)
 
     # What a client sends
@@ -104,7 +106,8 @@ class Core:
         held = self._recovery.arrived(x)
         if held is not None:
             return held
-        if x.is_initialize and session.state in (State.LOST, State.CLOSED):
+        stale = session.state in (State.LOST, State.CLOSED)
+        if x.is_initialize and stale and self._settings.mcp_recover != "off":
             return Forward("")
         self.released(x, x.at)
         return Forward(session.server_id if session.mapped else None)
@@ -160,6 +163,16 @@ class Core:
             self.judge.answer(x)
         return x.streamed
 
+    def first_events(self, x: Exchange) -> bytes:
+        """What the client is to be told before anything else on this stream of its session."""
+        session = x.session
+        if session is None or not session.held.untold or not x.ok:
+            return b""
+        told, session.held.untold = session.held.untold, []
+        for method in told:
+            self.telling.action(f"told the client: {method}", x)
+        return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
+
     def streamed(self, x: Exchange, event: Event, at: float) -> None:
         """An event arrived on a stream."""
         self.telling.now = at
@@ -188,17 +201,28 @@ class Core:
         self.judge.answer(x)
         if x.ok and message is not None:
             self._understood(x, message)
-        if x.verb == "DELETE" and x.session is not None and x.status is not None:
-            self.endings.answered(x.session, x, x.status, at)
+        if x.verb == "DELETE":
+            if x.session is not None and x.status is not None:
+                self.endings.answered(x.session, x, x.status, at)
             return Deliver()
-        if reading is not None and reading.verdict is Verdict.LOST:
-            session = x.session or (self._presume_lost(x, at) if not x.attempts else None)
-            return self.recoveries.lost(session, x, reading, at) if session else Deliver(original=True)
+        if reading is not None:
+            x.verdict = f"{reading.verdict} ({reading.reason})"
+            if reading.verdict is Verdict.LOST:
+                return self._lost(x, reading, at)
+            if not x.ok:
+                self.telling.action(f"answered {x.status}: {x.verdict}", x)
         if x.attempts and x.status is not None and x.status >= 400:
             self.telling.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
             return Deliver(original=True)
         self._succeeded(x)
         return Deliver()
+
+    def _lost(self, x: Exchange, reading: classify.Reading, at: float) -> OnAnswer:
+        if x.is_initialize:
+            return self.recoveries.initialize_refused(x)
+        if x.session is None and (x.attempts or self._settings.mcp_recover_unknown == "off"):
+            return Deliver(original=x.attempts > 0)
+        return self.recoveries.lost(x.session or self._presume_lost(x, at), x, reading, at)
 
     def _reading(self, x: Exchange, content: bytes) -> classify.Reading | None:
         if x.presented is None or x.stranger or x.status not in classify.REFUSALS or x.era is Era.STATELESS:
@@ -206,7 +230,7 @@ class Core:
         if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
             return None
         text = content[: classify.TEXT_LIMIT].decode("utf-8", "replace")
-        return classify.read(x, text, {400})
+        return classify.read(x, text, self._settings.dialects)
 
     def _succeeded(self, x: Exchange) -> None:
         """The answer is a success as far as HTTP goes: the session works."""
@@ -247,12 +271,17 @@ class Core:
         return session
 
     def _understood(self, x: Exchange, message: Message) -> None:
-        """The response to `initialize` was read: what was negotiated."""
+        """The response to a request was read: what it means for the session, what was negotiated if it opens one."""
+        request = x.message
+        if request is None or message.id != request.id:
+            return
+        if x.session is not None:
+            remember(x.session.held, request, message)
         session = x.facts.get("opened")
-        if not x.is_initialize or not isinstance(session, Session) or message.result is None or x.message is None:
+        if not x.is_initialize or not isinstance(session, Session) or message.result is None:
             return
         version = message.result.get("protocolVersion")
-        session.initialize = x.message.params
+        session.initialize = request.params
         session.answer = message.result
         session.revision = printable(version) if isinstance(version, str) else session.revision
         self.telling.change(session, "opened", f"revision {session.revision}", x)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from .ledger import Client, Connection, Endpoint, Session
-from .wire.headers import HeaderMap
+from .wire.headers import SESSION_ID, HeaderMap
 from .wire.jsonrpc import Body, Kind, Message
 from .wire.revision import Era
 
@@ -58,6 +58,8 @@ class Exchange:
     finish: Finish | None = None
     finished_at: float = 0.0
 
+    verdict: str = ""
+    """What a refusal was read as, with the reason."""
     attempts: int = 0
     """How often the request was sent again."""
     hung_up: bool = False
@@ -70,30 +72,24 @@ class Exchange:
     facts: dict[str, Any] = field(default_factory=dict)
     """Room for the rules' own bookkeeping."""
 
-    @property
-    def presented(self) -> str | None:
-        """The session id in the request, as the client knows it."""
-        return self.headers.get("mcp-session-id")
+    # Asked for again and again, hence worked out once.
+    presented: str | None = field(init=False)
+    """The session id in the request, as the client knows it."""
+    message: Message | None = field(init=False)
+    """The request's message, or the first of a batch."""
+    method: str | None = field(init=False)
+    """The JSON-RPC method of the request, if it has one."""
+    kind: Kind | None = field(init=False)
+    """What kind of message was sent; None for GET and DELETE and for what is no JSON-RPC."""
+    is_initialize: bool = field(init=False)
+    """Whether it asks for a new session."""
 
-    @property
-    def message(self) -> Message | None:
-        """The request's message, or the first of a batch."""
-        return self.body.first
-
-    @property
-    def method(self) -> str | None:
-        """The JSON-RPC method of the request, if it has one."""
-        return self.body.messages[0].method if self.body.messages else None
-
-    @property
-    def kind(self) -> Kind | None:
-        """What kind of message was sent; None for GET and DELETE and for what is no JSON-RPC."""
-        return self.body.messages[0].kind if self.body.messages else None
-
-    @property
-    def is_initialize(self) -> bool:
-        """Whether it asks for a new session."""
-        return self.verb == "POST" and self.method == "initialize" and not self.body.batch
+    def __post_init__(self) -> None:
+        self.presented = self.headers.get(SESSION_ID)
+        self.message = message = self.body.first
+        self.method = message.method if message else None
+        self.kind = message.kind if message else None
+        self.is_initialize = self.verb == "POST" and self.method == "initialize" and not self.body.batch
 
     @property
     def ok(self) -> bool:

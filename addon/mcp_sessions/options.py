@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from .recovery.classify import DIALECTS
+
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -25,7 +27,23 @@ class Settings(BaseModel):
     mcp_identify: Literal["on", "off"] = Field(
         "on", description="Look up which process of this host is behind a connection."
     )
-    mcp_recover: Literal["on", "off"] = Field("on", description="Bring sessions back that the server has lost.")
+    mcp_recover: Literal["on", "read-only", "reinit", "off"] = Field(
+        "on",
+        description=(
+            "Bring sessions back that the server has lost. read-only: tools are called again only if they are "
+            "annotated readOnlyHint or idempotentHint; reinit: a new session, but the client gets the error."
+        ),
+    )
+    mcp_recover_dialects: Sequence[str] = Field(
+        ("400",),
+        description=(
+            "Statuses other than 404 by which a server may say that a session is lost, if the body says so: any of "
+            "400, 401, 410, 503, 200."
+        ),
+    )
+    mcp_recover_unknown: Literal["on", "off"] = Field(
+        "on", description="Bring back sessions, too, that were opened before the proxy saw them."
+    )
     mcp_recover_timeout: int = Field(
         30, ge=1, le=600, description="Seconds within which a handshake in a client's place must be answered."
     )
@@ -65,6 +83,20 @@ class Settings(BaseModel):
             raise ValueError(f"{value!r} is not a size such as 512k or 1m")
         return value
 
+    @field_validator("mcp_recover_dialects")
+    @classmethod
+    def _are_dialects(cls, values: Sequence[str]) -> Sequence[str]:
+        known = {str(dialect.status) for dialect in DIALECTS}
+        for value in values:
+            if value not in known:
+                raise ValueError(f"{value!r} is not one of {', '.join(sorted(known))}")
+        return tuple(values)
+
+    @property
+    def dialects(self) -> frozenset[int]:
+        """`mcp_recover_dialects` as statuses."""
+        return frozenset(int(value) for value in self.mcp_recover_dialects)
+
     @property
     def body_limit(self) -> int:
         """`mcp_body_limit` in bytes."""
@@ -100,7 +132,7 @@ def settings(values: dict[str, Any]) -> Settings:
         ValueError: one line that names the option and says what is wrong with its value.
     """
     try:
-        return Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
+        return Settings(**values)
     except ValidationError as e:
         problem = e.errors()[0]
         name = problem["loc"][0] if problem["loc"] else "mcp options"

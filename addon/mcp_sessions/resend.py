@@ -30,6 +30,7 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    ResponseData,
     ResponseProtocolError,
 )
 
@@ -121,6 +122,16 @@ class ResendingStream(HttpStream):
         self.flow.response, self.refused = self.refused, None
         yield from self.send_response()
 
+    def start_response_stream(self) -> layer.CommandGenerator[None]:
+        """As mitmproxy does; and what is to come first does not wait for the server to say something."""
+        yield from super().start_response_stream()
+        assert self.flow.response
+        stream = self.flow.response.stream
+        prefix = getattr(stream, "prefix", b"")
+        if prefix:
+            stream.prefix = b""  # type: ignore[union-attr]  # a StreamReader: nothing else has a prefix
+            yield SendHttp(ResponseData(self.stream_id, prefix), self.context.client)
+
     def handle_protocol_error(self, event: Any) -> layer.CommandGenerator[None]:
         """As mitmproxy does, and forget the upstream id."""
         yield from super().handle_protocol_error(event)
@@ -178,6 +189,7 @@ def _misfit(original: Any) -> str:
         "handle_protocol_error": ["self", "event"],
         "check_killed": ["self", "emit_error_hook"],
         "state_wait_for_response_headers": ["self", "event"],
+        "start_response_stream": ["self"],
     }
     for name, parameters in needed.items():
         method = getattr(HttpStream, name, None)

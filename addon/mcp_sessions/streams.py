@@ -33,6 +33,8 @@ class StreamReader:
         """When the latest bytes came, seconds since the epoch."""
         self._dropped = 0
         self._decoder: Decoder | None = Decoder()
+        self.prefix = b""
+        """Events of the proxy's own, which go out before the first of the server's."""
         self._undo: Undo | None = None
         coding = flow.response.headers.get("content-encoding", "")
         try:
@@ -41,7 +43,7 @@ class StreamReader:
             self._stop_reading(str(e))
 
     def __call__(self, chunk: bytes) -> bytes:
-        """Look at a chunk; the same bytes come back, whatever happens here."""
+        """Look at a chunk; the same bytes come back, whatever happens here, after any of the proxy's own."""
         if chunk:
             self._keep(chunk)
             if self._decoder is not None:
@@ -54,7 +56,14 @@ class StreamReader:
                     self._decoder = None
         else:
             self.finish()
-        return chunk
+        prefix, self.prefix = self.prefix, b""
+        return prefix + chunk if prefix else chunk
+
+    @property
+    def can_prepend(self) -> bool:
+        """Whether events of the proxy's own can be put first: not into a compressed stream or one of given length."""
+        assert self._flow.response
+        return self._undo is None and "content-length" not in self._flow.response.headers
 
     def finish(self) -> None:
         """The stream has ended or broken off: what was kept becomes the body that is recorded."""

@@ -126,8 +126,12 @@ async def test_polled_or_not_exactly_once(sleeper: Callable[[], Child], make: Ma
     watch = make(**options)
     child, other = sleeper(), sleeper()
     target, bystander = of(child), of(other)
-    for _ in range(3):
+    watch.liveness.watch(target)
+    descriptors = len(os.listdir("/proc/self/fd")) if has_pidfd else 0
+    for _ in range(2):
         watch.liveness.watch(target)
+    if has_pidfd:
+        assert len(os.listdir("/proc/self/fd")) == descriptors
     watch.liveness.watch(bystander)
     child.kill(reap=False)
     watch.liveness.check(target)
@@ -272,9 +276,10 @@ async def test_out_of_descriptors_nobody_is_declared_gone(
         patch.setattr(os, "pidfd_open", exhausted)
         patch.setattr(process, "_bytes", exhausted)
         watch.liveness.watch(target)
-        for _ in range(3):
-            looked.clear()
-            await looked.wait()
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                looked.clear()
+                await looked.wait()
         assert not watch.told
     child.kill(reap=False)
     await watch.wait()

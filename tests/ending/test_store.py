@@ -56,10 +56,12 @@ def test_a_session_survives_the_way_to_the_disk(
         name, initialize=initialize, state=state, generation=generation, kept=kept, stream_aborted_at=aborted
     )
     session.replaced.extend(replaced)
+    session.held.level, session.held.subscriptions = "error", {name: None}
     row = row_of(session, PLACE)
     again, gone = session_of(row, Ledger(), PLACE, 7.0)
     assert not gone
     assert row_of(again, PLACE)[:-4] == row[:-4]
+    assert again.held == session.held
     assert (again.kept, again.watched_from) == (kept, 7.0)
 
 

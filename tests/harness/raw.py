@@ -2,16 +2,23 @@
 
 import itertools
 import json
+import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from ssl import SSLContext
 from types import EllipsisType
 from typing import Any, Self
 
 import httpx
+
+
+class _OnlyHttp2(ssl.SSLContext):
+    """httpx offers HTTP/1.1 first, always, and mitmproxy takes the first offer unless the server's side is settled."""
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        super().set_alpn_protocols(["h2"])
 
 
 @dataclass
@@ -133,7 +140,7 @@ class RawClient:
         name: str = "raw",
         version: str = "2025-11-25",
         headers: Mapping[str, str] | None = None,
-        verify: bool | Path | SSLContext = True,
+        verify: bool | Path | ssl.SSLContext = True,
         http2: bool = False,
         proxy: str | None = None,
         timeout: float = 15.0,
@@ -144,13 +151,14 @@ class RawClient:
         self.session: str | None = None
         self.numbers = itertools.count(1)
         if isinstance(verify, Path):
-            import ssl
-
             verify = ssl.create_default_context(cafile=str(verify))
+        elif verify is False and http2:
+            verify = _OnlyHttp2(ssl.PROTOCOL_TLS_CLIENT)
+            verify.check_hostname = False
+            verify.verify_mode = ssl.CERT_NONE
         self.http = httpx.AsyncClient(
             headers=dict(headers or {}),
             verify=verify,
-            http1=True,
             http2=http2,
             proxy=proxy,
             timeout=timeout,

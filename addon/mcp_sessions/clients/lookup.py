@@ -48,7 +48,8 @@ class Unknown:
 def find(peer: Address, local: Address, known: Iterable[Process] = ()) -> Process | Unknown:
     """The process that owns the socket whose own address is `peer` and whose remote address is `local`.
 
-    `known` are looked at first, in their order: about 0.1 ms instead of some milliseconds. Blocks; never raises.
+    `known` are looked at first, in their order, which spares a look at all processes. Blocks, on Linux for less than a
+    millisecond, elsewhere for some tens of them; never raises.
     """
     try:
         client, proxy = _endpoint(peer), _endpoint(local)

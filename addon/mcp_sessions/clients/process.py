@@ -9,6 +9,7 @@ it internally, are kept.
 import contextlib
 import errno
 import os
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -101,7 +102,9 @@ class _Stat:
     started: float
 
 
-_TICKS = os.sysconf("SC_CLK_TCK") if _LINUX else 100
+_TICKS = 100
+if sys.platform != "win32":
+    _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -128,7 +131,7 @@ def _stat(pid: int) -> _Stat | None:
 
 
 def _bytes(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY)
     try:
         return os.read(fd, 4096)
     finally:

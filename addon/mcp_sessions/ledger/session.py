@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..wire.headers import Fields
 from .client import Client
+from .held import Held
 from .states import Cause, State, step
 
 HISTORY_LIMIT = 200
@@ -102,6 +103,8 @@ class Session:
     """Known from saved flows only, so that there is nothing to be ended."""
     kept: bool = False
     """Protected by hand: never ended by the proxy."""
+    held: Held = field(default_factory=Held)
+    """What it holds at its server, to be restored after a recovery."""
     told_lost: float | None = None
     """When its client was given the refusal that says it is lost, if it has not started anew since."""
     evidence: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..ledger import Session, printable
+from ..ledger.held import Held, Listing, worth_comparing
 from ..wire.headers import PROTOCOL_VERSION, HeaderMap
 from ..wire.jsonrpc import Body, dump
 from ..wire.revision import SESSION_REVISIONS, Era, era
@@ -61,20 +62,38 @@ def read(status: int, headers: HeaderMap, answer: Body | None) -> Outcome:
     return Outcome(session_id, message.result)
 
 
-def following(level: str | None, subscriptions: list[str]) -> list[tuple[str, bytes]]:
-    """What is sent after the `initialize` was answered, in order: a name for the log, and the body."""
-    steps = [("notifications/initialized", dump({"jsonrpc": "2.0", "method": "notifications/initialized"}))]
-    if level is not None:
-        steps.append(("logging/setLevel", _request("level", "logging/setLevel", {"level": level})))
-    steps += [
-        (f"resources/subscribe {uri}", _request(f"subscribe-{n}", "resources/subscribe", {"uri": uri}))
-        for n, uri in enumerate(subscriptions)
-    ]
-    return steps
+class Step(NamedTuple):
+    """One message after the `initialize`: a name for the log, and the body."""
+
+    what: str
+    body: bytes
 
 
-def _request(name: str, method: str, params: dict[str, Any]) -> bytes:
-    return dump({"jsonrpc": "2.0", "id": OWN_ID_PREFIX + name, "method": method, "params": params})
+class Following(NamedTuple):
+    """What follows the answer to `initialize`: first `initialized`, then all the rest in any order."""
+
+    initialized: Step
+    restore: list[Step]
+    lists: list[Listing]
+    """Lists to be read and compared with what the client knows."""
+
+
+def following(held: Held, answer: dict[str, Any] | None) -> Following:
+    """What is sent after the `initialize` was answered."""
+    restore = [_step("logging/setLevel", {"level": held.level})] if held.level is not None else []
+    restore += [_step("resources/subscribe", {"uri": uri}, n) for n, uri in enumerate(held.subscriptions)]
+    initialized = dump({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    return Following(Step("notifications/initialized", initialized), restore, worth_comparing(held, answer))
+
+
+def list_request(listing: Listing, cursor: str | None, page: int) -> Step:
+    """A request for one page of a list."""
+    return _step(listing.method, {"cursor": cursor} if cursor is not None else {}, page)
+
+
+def _step(method: str, params: dict[str, Any], number: int = 0) -> Step:
+    request = {"jsonrpc": "2.0", "id": f"{OWN_ID_PREFIX}{method}-{number}", "method": method, "params": params}
+    return Step(method, dump(request))
 
 
 def differences(old: dict[str, Any] | None, new: dict[str, Any], revision: str) -> list[str]:

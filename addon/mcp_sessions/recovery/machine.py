@@ -57,7 +57,7 @@ class Trouble:
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A handshake under way, and the exchanges that wait for it (True: refused, False: held on arrival)."""
+    """A handshake under way, and who waits for it: refused exchanges with their treatment, held ones without."""
 
     session: Session
     began: float
@@ -110,8 +110,6 @@ class Recovery:
             return Reply(202)
         if x.attempts >= self.limits.attempts_per_exchange:
             raise GaveUp(f"sent {x.attempts} times already")
-        if treatment is Treatment.STRIP:
-            return Resend("")
         attempt = self.attempts.get(session)
         if attempt is not None:
             if len(attempt.waiting) >= self.limits.waiting_per_session:
@@ -119,10 +117,7 @@ class Recovery:
             attempt.waiting[x.id] = (x, treatment)
             return Wait(session)
         if x.generation < session.generation:
-            decision = _outcome(session, treatment)
-            if isinstance(decision, Resend):
-                return decision
-            return decision if isinstance(decision, Reply) else Deliver()
+            return _outcome(session, treatment)
         self._may_shake(x, session, at)
         self.attempts[session] = Attempt(session, at, session.generation, {x.id: (x, treatment)})
         return Shake(session)
@@ -142,11 +137,8 @@ class Recovery:
 
     # What happens to handshakes
 
-    def recovered(self, session: Session, at: float, *, resend: bool = True) -> list[Release]:
-        """The handshake made a new session, which the ledger has by now mapped. Release all who wait.
-
-        `resend=False` gives those who were refused the server's answer.
-        """
+    def recovered(self, session: Session, at: float) -> list[Release]:
+        """The handshake made a new session, which the ledger has by now mapped. Release all who wait."""
         attempt = self.attempts.pop(session, None)
         trouble = self._trouble(session)
         trouble.failures = 0
@@ -154,17 +146,10 @@ class Recovery:
         trouble.recoveries.append(at)
         if attempt is None:
             return []
-        releases = []
-        for x, treatment in attempt.waiting.values():
-            decision: OnRequest | OnAnswer
-            if treatment is None:
-                decision = Forward(session.server_id)
-            elif not resend and treatment in (Treatment.RESEND, Treatment.REOPEN):
-                decision = Deliver()
-            else:
-                decision = _outcome(session, treatment)
-            releases.append(Release(x.id, decision))
-        return releases
+        return [
+            Release(x.id, Forward(session.server_id) if treatment is None else _outcome(session, treatment))
+            for x, treatment in attempt.waiting.values()
+        ]
 
     def failed(self, session: Session, at: float) -> list[Release]:
         """The handshake failed. Release all who wait with what they had."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ..decisions import Deliver, End, OnAnswer, Release, Shake
+from typing import Any
+
+from ..decisions import Deliver, End, OnAnswer, Release, Resend, Shake
 from ..ending import Endings
 from ..exchange import Exchange
-from ..ledger import Cause, Ledger, Session
+from ..ledger import Cause, Ledger, Session, State, printable
+from ..ledger.held import Listing, compare
 from ..options import Settings
 from ..records import Weight
 from ..telling import Telling
@@ -34,10 +37,10 @@ class Recoveries:
         try:
             if self.settings.mcp_recover == "off":
                 raise GaveUp("mcp_recover is off")
-            fresh = x.generation == session.generation and session not in self._recovery.attempts
-            if fresh and session.generation and session.answered == session.answered_before:
+            at_first_use = session.generation > 0 and session.answered == session.answered_before
+            if at_first_use and x.generation == session.generation and session.state is State.OPEN:
                 self._died_young(session, x, at)
-            decision = self._recovery.refused(x, treatment(x), at)
+            decision = self._recovery.refused(x, treatment(x, self.settings.mcp_recover), at)
         except GaveUp as e:
             session.apply(Cause.REFUSED, at, reading.reason)
             self._telling.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
@@ -51,15 +54,33 @@ class Recoveries:
             return Deliver(original=x.attempts > 0)
         return decision
 
+    def initialize_refused(self, x: Exchange) -> OnAnswer:
+        """An `initialize` was refused for the stale session id on it: it is sent again without."""
+        if self.settings.mcp_recover == "off" or x.attempts:
+            return Deliver(original=x.attempts > 0)
+        return Resend("")
+
+    def following(self, session: Session) -> handshake.Following:
+        """What is to be sent once the handshake's `initialize` was answered."""
+        return handshake.following(session.held, session.answer)
+
+    def listed(self, session: Session, listing: Listing, items: list[Any]) -> None:
+        """A list that the client knows was read anew from the new server."""
+        if compare(session.held, listing, items):
+            self._telling.change(session, "meets another server", f"its {listing.items} are other ones")
+
+    def not_restored(self, session: Session, what: str, why: str) -> None:
+        """A part of what the session held could not be restored."""
+        self._telling.change(session, "not restored in full", f"{printable(what)}: {why}", weight=Weight.WARNING)
+
     def _died_young(self, session: Session, x: Exchange, at: float) -> None:
         if self._recovery.died_young(session, at):
             self._telling.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
 
     def resent(self, x: Exchange) -> None:
         """A request is sent again: its answer starts anew."""
-        assert x.session is not None
         x.attempts += 1
-        x.generation = x.session.generation
+        x.generation = x.session.generation if x.session else 0
         x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
         x.actions.append("sent again")
         self._telling.action("sent again", x)

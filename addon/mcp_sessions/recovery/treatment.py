@@ -20,7 +20,6 @@ class Treatment(StrEnum):
     SHAKE_ONLY = "handshake; the client gets the server's answer"
     ACCEPT = "handshake; answered 202, not sent again"
     DROP = "answered 202 and dropped"
-    STRIP = "sent again without the session id; no handshake"
     LEAVE = "the client gets the server's answer"
 
 
@@ -30,14 +29,32 @@ SUPERSEDED = frozenset({"notifications/initialized", "notifications/cancelled"})
 PAGED = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list"})
 
 
-def treatment(x: Exchange) -> Treatment:
-    """What to do about this request once its session is lost."""
+def treatment(x: Exchange, policy: str = "on") -> Treatment:
+    """What to do about this request once its session is lost.
+
+    Args:
+        x: the refused exchange.
+        policy: the option `mcp_recover`: `reinit` sends nothing again, `read-only` no call of a tool that does not say
+            of itself that this does no harm.
+    """
+    usual = _by_kind(x)
+    sent_again = usual in (Treatment.RESEND, Treatment.REOPEN)
+    if sent_again and (policy == "reinit" or (policy == "read-only" and not _harmless(x))):
+        return Treatment.SHAKE_ONLY
+    return usual
+
+
+def _harmless(x: Exchange) -> bool:
+    calls = [message for message in x.body.messages if message.method == "tools/call"]
+    safe = x.session.held.safe_tools if x.session else set()
+    return all(call.params.get("name") in safe for call in calls)
+
+
+def _by_kind(x: Exchange) -> Treatment:
     if x.verb == "GET":
         return Treatment.REOPEN
     if x.verb != "POST" or not x.body.messages:
         return Treatment.LEAVE
-    if x.is_initialize:
-        return Treatment.STRIP
     if x.body.batch:
         kinds = {message.kind for message in x.body.messages}
         return Treatment.RESEND if kinds <= {Kind.REQUEST, Kind.NOTIFICATION} else Treatment.LEAVE

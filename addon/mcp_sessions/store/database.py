@@ -44,8 +44,8 @@ MIGRATIONS: tuple[str, ...] = (
         server_id TEXT NOT NULL, state TEXT NOT NULL, opened REAL NOT NULL, last_used REAL NOT NULL,
         stream_aborted_at REAL, revision TEXT NOT NULL, initialize TEXT, answer TEXT, generation INTEGER NOT NULL,
         recoveries INTEGER NOT NULL, requests INTEGER NOT NULL, answered INTEGER NOT NULL, replaced TEXT NOT NULL,
-        owners TEXT NOT NULL, flags INTEGER NOT NULL, evidence TEXT NOT NULL, opened_by TEXT NOT NULL,
-        proxy TEXT NOT NULL,
+        held TEXT NOT NULL, owners TEXT NOT NULL, flags INTEGER NOT NULL, evidence TEXT NOT NULL,
+        opened_by TEXT NOT NULL, proxy TEXT NOT NULL,
         PRIMARY KEY (scheme, host, port, path, client_id)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX sessions_of_proxy ON sessions (proxy);

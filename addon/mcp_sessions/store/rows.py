@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..ending.retries import Result
 from ..ledger import UNKNOWN_CREDENTIALS, Client, ClientKey, Endpoint, Ledger, Session, State, printable
+from ..ledger.held import SUBSCRIPTION_LIMIT
 from ..ledger.session import REPLACED_LIMIT
 from .place import Place
 
@@ -37,6 +38,7 @@ class Row(NamedTuple):
     requests: int
     answered: int
     replaced: str
+    held: str
     owners: str
     flags: int
     evidence: str
@@ -80,6 +82,7 @@ def row_of(session: Session, place: Place) -> Row:
         session.requests,
         session.answered,
         json.dumps(list(session.replaced)),
+        json.dumps({"level": session.held.level, "subscriptions": list(session.held.subscriptions)}),
         json.dumps(owners),
         sum(1 << bit for bit, name in enumerate(FLAGS) if getattr(session, name)),
         session.evidence,
@@ -133,6 +136,9 @@ def session_of(row: Row, ledger: Ledger, place: Place, at: float) -> tuple[Sessi
     # Its DELETE was on its way, and its client saw no answer before the proxy was gone.
     session.left = session.left or state is State.LEAVING
     session.replaced.extend(str(one) for one in json.loads(row.replaced)[-REPLACED_LIMIT:])
+    held = json.loads(row.held)
+    session.held.level = None if held["level"] is None else str(held["level"])
+    session.held.subscriptions = dict.fromkeys(str(uri) for uri in held["subscriptions"][:SUBSCRIPTION_LIMIT])
     gone = []
     for owner in json.loads(row.owners)[-OWNERS_LIMIT:]:
         client, is_gone = _client(owner, ledger, place, at)

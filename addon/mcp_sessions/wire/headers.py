@@ -5,7 +5,7 @@ Names are lower case throughout; values are text as mitmproxy decodes them (UTF-
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 SESSION_ID = "mcp-session-id"
 PROTOCOL_VERSION = "mcp-protocol-version"
@@ -63,39 +63,32 @@ type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as they came from the wire: order, case and repetitions kept."""
 
 
-class HeaderMap(Mapping[str, str]):
-    """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3)."""
+class HeaderMap(dict[str, str]):
+    """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3).
 
-    __slots__ = ("_values", "fields")
+    A dictionary because it is asked some twenty times for each exchange; nobody writes to it.
+    """
+
+    __slots__ = ("fields",)
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__()
         self.fields: Fields = tuple(fields)
-        values: dict[str, str] = {}
         for raw_name, raw_value in self.fields:
             name = raw_name.decode("latin-1").lower()
             value = raw_value.decode("utf-8", "surrogateescape")
-            values[name] = f"{values[name]}, {value}" if name in values else value
-        self._values = values
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+            self[name] = f"{self[name]}, {value}" if name in self else value
 
     def lists(self, *media_types: str) -> bool:
         """Whether `Accept` names every one of these media types itself (a wildcard lists nothing)."""
-        accept = self._values.get("accept", "").lower()
+        accept = self.get("accept", "").lower()
         listed = {part.split(";", 1)[0].strip() for part in accept.split(",")}
         return all(media_type in listed for media_type in media_types)
 
     @property
     def content_type(self) -> str:
         """The media type without its parameters, in lower case; empty if there is none."""
-        return self._values.get("content-type", "").split(";", 1)[0].strip().lower()
+        return self.get("content-type", "").split(";", 1)[0].strip().lower()
 
 
 def carried_over(fields: Fields) -> Fields:

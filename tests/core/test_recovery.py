@@ -1,0 +1,508 @@
+"""Recovery as the core decides it: one test, or one row of a table, for each kind of refusal and of request."""
+
+from typing import Any
+
+import pytest
+
+from core.world import LATEST, Headers, Peer, World, forwarded_as, initialized, request
+from mcp_sessions.decisions import Deliver, Forward, Hold, OnAnswer, Release, Reply, Resend, Shake, Wait
+from mcp_sessions.ledger import State
+
+ID = "s-one-two-three-four"
+NEW = "t-five-six-seven-eight"
+
+
+def error(code: int, message: str, **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": {"code": code, "message": message}, **more}
+
+
+LOST = error(-32600, "Session not found", id="server-error")
+
+
+def decision(releases: list[Release], exchange_id: str) -> Any:
+    return next(release.decision for release in releases if release.exchange_id == exchange_id)
+
+
+# What is a lost session, and what is not
+
+CHALLENGE = {"www-authenticate": "Bearer"}
+
+REFUSALS: list[tuple[str, int, Any, Headers, bool]] = [
+    ("python 1", 404, LOST, {}, True),
+    ("python 2", 404, error(-32600, "Session not found", id=None), {}, True),
+    ("typescript", 404, error(-32001, "Session not found", id=None), {}, True),
+    ("nothing but a status", 404, b"", {}, True),
+    ("a page, on a session that was opened here", 404, b"<html>404</html>", {"content-type": "text/html"}, True),
+    ("unknown method", 404, error(-32601, "Method not found", id=1), {}, False),
+    ("old examples", 400, error(-32000, "Bad Request: No valid session ID provided"), {}, True),
+    ("not initialized", 400, error(-32000, "Bad Request: Server not initialized"), {}, True),
+    ("another 400", 400, error(-32602, "Invalid params", id=1), {}, False),
+    ("already initialized", 400, error(-32600, "Invalid Request: Server already initialized"), {}, False),
+    ("401 by default", 401, error(-32000, "unknown session"), {}, False),
+    ("403", 403, error(-32000, "session not found"), {}, False),
+    ("410 by default", 410, b"session gone", {}, False),
+    ("503 by default", 503, b"session unavailable", {}, False),
+    ("a result", 200, {"jsonrpc": "2.0", "id": 1, "result": {}}, {}, False),
+    ("200 with an error, by default", 200, error(-32000, "Session not found", id=1), {}, False),
+    ("a server error", 500, b"session not found", {}, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "lost"), [row[1:] for row in REFUSALS], ids=[r[0] for r in REFUSALS]
+)
+def test_refusals(status: int, body: Any, headers: Headers, lost: bool) -> None:
+    world = World()
+    world.open(ID)
+    world.works(world.call(ID)[0])
+    x, _ = world.call(ID)
+    assert isinstance(world.answer(x, status, body, headers=headers), Shake if lost else Deliver)
+
+
+DIALECTS: list[tuple[str, int, Any, Headers, bool]] = [
+    ("401", 401, error(-32000, "unknown session"), {}, True),
+    ("a genuine 401", 401, error(-32000, "unknown session"), CHALLENGE, False),
+    ("a 401 about something else", 401, b"token expired", {}, False),
+    ("410", 410, b"session gone", {}, True),
+    ("503", 503, b"session unavailable", {}, True),
+    ("503 about something else", 503, b"overloaded", {}, False),
+    ("200 with an error", 200, error(-32000, "Session not found", id=1), {}, True),
+    ("200 with another error", 200, error(-32000, "File not found", id=1), {}, False),
+    ("400 left out", 400, error(-32000, "No valid session ID provided"), {}, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "lost"), [row[1:] for row in DIALECTS], ids=[r[0] for r in DIALECTS]
+)
+def test_dialects_that_are_asked_for(status: int, body: Any, headers: Headers, lost: bool) -> None:
+    world = World({"mcp_recover_dialects": ["401", "410", "503", "200"]})
+    world.open(ID)
+    world.works(world.call(ID)[0])
+    x, _ = world.call(ID)
+    assert isinstance(world.answer(x, status, body, headers=headers), Shake if lost else Deliver)
+
+
+def test_a_400_is_no_lost_session_where_nothing_ever_worked() -> None:
+    world = World()
+    session = world.open(ID)
+    session.answered = 0
+    x, _ = world.call(ID)
+    assert isinstance(world.answer(x, 400, error(-32000, "No valid session ID provided")), Deliver)
+
+
+def test_a_400_that_names_the_session_is_a_violation() -> None:
+    world = World()
+    world.open(ID)
+    world.works(world.call(ID)[0])
+    world.answer(world.call(ID)[0], 400, error(-32000, "No valid session ID provided"))
+    assert [line for line in world.lines() if line.startswith("MCP305")]
+
+
+def test_a_stale_event_id_is_no_lost_session() -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
+    assert isinstance(world.answer(x, 404, error(-32001, "Event not found")), Deliver)
+    x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
+    assert isinstance(world.lose(x), Shake)
+
+
+def test_the_stateless_era_has_no_sessions() -> None:
+    world = World()
+    world.open(ID)
+    x, sent = world.send(request("tools/list"), session=ID, headers={"mcp-protocol-version": "2026-07-28"})
+    assert sent == Forward()
+    assert world.lose(x) == Deliver()
+
+
+def test_the_verdict_is_logged_with_its_reason() -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.call(ID)
+    world.answer(x, 404, error(-32601, "Method not found", id=1))
+    assert x.verdict == "unknown method (JSON-RPC -32601)"
+    assert any("unknown method (JSON-RPC -32601)" in line for line in world.lines())
+
+
+# By kind of request
+
+
+def list_with_cursor() -> Any:
+    return request("tools/list", {"cursor": "abc"})
+
+
+KINDS: list[tuple[str, Any, Any]] = [
+    ("request", request("tools/call", {"name": "echo"}), Resend(NEW)),
+    ("first page", request("tools/list"), Resend(NEW)),
+    ("later page", list_with_cursor(), Deliver()),
+    ("notification", {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}, Resend(NEW)),
+    ("cancelled", {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}, Reply(202)),
+    ("initialized", {"jsonrpc": "2.0", "method": "notifications/initialized"}, Reply(202)),
+    ("batch", [request("ping", id=1), request("ping", id=2)], Resend(NEW)),
+]
+
+
+@pytest.mark.parametrize(("message", "expected"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS])
+def test_kinds(message: Any, expected: OnAnswer) -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.send(message, session=ID)
+    assert world.lose(x) == Shake(session)
+    releases, _ = world.shake(session, NEW)
+    assert [(release.exchange_id, release.decision) for release in releases] == [(x.id, expected)]
+
+
+def test_a_response_to_the_dead_session_is_dropped() -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.send({"jsonrpc": "2.0", "id": 9, "result": {}}, session=ID)
+    assert world.lose(x) == Reply(202)
+
+
+def test_the_listening_stream_is_reopened_without_its_last_event_id() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
+    assert world.lose(x) == Shake(session)
+    releases, _ = world.shake(session, NEW)
+    assert decision(releases, x.id) == Resend(NEW, drop_last_event_id=True)
+
+
+def test_delete_of_a_lost_session_is_done() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.send(verb="DELETE", session=ID)
+    assert world.lose(x) == Deliver()
+    assert session.state is State.CLOSED
+
+
+def test_a_body_that_is_no_message_is_not_sent_again() -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.send("not a message", session=ID)
+    assert world.lose(x) == Deliver()
+
+
+def test_a_stale_id_is_taken_off_an_initialize() -> None:
+    world = World({})
+    world.open(ID)
+    world.answer(world.call(ID)[0], 404, b"")
+    params = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    # An id that nobody knows: refused, and sent again without.
+    x, sent = world.send(request("initialize", params), session="unknown-to-everybody")
+    assert sent == Forward()
+    assert world.lose(x) == Resend("")
+
+
+def test_an_initialize_with_the_id_of_a_lost_session_goes_out_without() -> None:
+    world = World()
+    session = world.open(ID)
+    world.lose(world.call(ID)[0])
+    world.shake(session, None)
+    assert session.state is State.LOST
+    x, sent = world.send(request("initialize", {"protocolVersion": LATEST}), session=ID)
+    assert sent == Forward("")
+    world.answer(x, 200, initialized(1), session=NEW)
+    fresh = world.core.ledger.find(x.endpoint, NEW)
+    assert fresh is not None
+    assert fresh is not session
+
+
+# One handshake for all
+
+
+def test_concurrent_refusals_share_a_handshake_and_arrivals_wait_for_it() -> None:
+    world = World()
+    session = world.open(ID)
+    refused = [world.call(ID)[0] for _ in range(3)]
+    assert world.lose(refused[0]) == Shake(session)
+    assert [world.lose(x) for x in refused[1:]] == [Wait(session)] * 2
+    late, held = world.call(ID)
+    assert held == Hold(session)
+    releases, _ = world.shake(session, NEW)
+    assert [decision(releases, x.id) for x in refused] == [Resend(NEW)] * 3
+    assert decision(releases, late.id) == Forward(NEW)
+    assert forwarded_as(world.call(ID)[1]) == NEW
+
+
+def test_a_late_refusal_of_an_older_generation_is_only_sent_again() -> None:
+    world = World()
+    session = world.open(ID)
+    slow, _ = world.call(ID)
+    world.lose(world.call(ID)[0])
+    world.shake(session, NEW)
+    assert world.lose(slow) == Resend(NEW)
+    assert session.generation == 1
+
+
+def test_a_chain_of_recoveries_keeps_the_clients_id() -> None:
+    world = World()
+    session = world.open(ID)
+    for n in range(1, 5):
+        x, sent = world.call(ID)
+        assert forwarded_as(sent) == (f"new-{n - 1}" if n > 1 else None)
+        assert world.lose(x) == Shake(session)
+        world.shake(session, f"new-{n}")
+        world.core.recoveries.resent(x)
+        world.works(x)
+        world.now += 60
+    assert session.client_id == ID
+    assert list(session.replaced) == [ID, "new-1", "new-2", "new-3"]
+
+
+def test_whoever_hangs_up_waits_no_more() -> None:
+    world = World()
+    session = world.open(ID)
+    first, _ = world.call(ID)
+    second, _ = world.call(ID)
+    world.lose(first)
+    world.lose(second)
+    world.core.recoveries.hung_up(first)
+    releases, _ = world.shake(session, NEW)
+    assert [release.exchange_id for release in releases] == [second.id]
+
+
+def test_a_failed_handshake_gives_everybody_the_servers_answer() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.call(ID)
+    world.lose(x)
+    held, _ = world.call(ID)
+    releases, _ = world.shake(session, None)
+    assert decision(releases, x.id) == Deliver()
+    assert decision(releases, held.id) == Forward(ID)
+    assert session.state is State.LOST
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
+def test_a_second_failure_gives_the_original_answer(status: int) -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.call(ID)
+    world.lose(x)
+    world.shake(session, NEW)
+    world.core.recoveries.resent(x)
+    x.attempts = 3
+    assert world.answer(x, status, b"still not") == Deliver(original=True)
+
+
+# Who ended it, and whose it is
+
+
+def test_a_session_that_its_client_ended_stays_ended() -> None:
+    world = World()
+    session = world.open(ID)
+    world.answer(world.send(verb="DELETE", session=ID)[0], 200)
+    assert session.state is State.CLOSED
+    x, _ = world.call(ID)
+    assert world.lose(x) == Deliver()
+    assert "session ended by its own client" in x.verdict
+
+
+def test_a_mapping_serves_only_whom_it_was_made_for() -> None:
+    world = World()
+    mine = Peer(pid=1, token="mine")
+    session = world.open(ID, peer=mine)
+    world.lose(world.call(ID, peer=mine)[0])
+    world.shake(session, NEW)
+    assert forwarded_as(world.call(ID, peer=mine)[1]) == NEW
+    fresh_token = Peer(pid=1, token="refreshed")
+    assert forwarded_as(world.call(ID, peer=fresh_token)[1]) == NEW, "the same process"
+    same_credentials = Peer(pid=2, token="refreshed", connection="c2")
+    assert forwarded_as(world.call(ID, peer=same_credentials)[1]) == NEW
+    stranger = Peer(pid=3, token="other", connection="c3")
+    x, sent = world.call(ID, peer=stranger)
+    assert sent == Forward()
+    assert world.lose(x) == Deliver()
+    elsewhere = Peer(pid=None, host="10.0.0.9", token="refreshed", connection="c4")
+    assert world.call(ID, peer=elsewhere)[1] == Forward()
+
+
+# Policy
+
+
+def tool_list(x_id: Any = 1) -> dict[str, Any]:
+    tools = [
+        {"name": "look", "annotations": {"readOnlyHint": True}},
+        {"name": "put", "annotations": {"idempotentHint": True}},
+        {"name": "pay", "annotations": {"destructiveHint": True}},
+    ]
+    return {"jsonrpc": "2.0", "id": x_id, "result": {"tools": tools}}
+
+
+POLICIES = [
+    ("on", "pay", Resend(NEW)),
+    ("read-only", "look", Resend(NEW)),
+    ("read-only", "put", Resend(NEW)),
+    ("read-only", "pay", Deliver()),
+    ("read-only", "never-listed", Deliver()),
+    ("reinit", "look", Deliver()),
+]
+
+
+@pytest.mark.parametrize(("policy", "tool", "expected"), POLICIES)
+def test_policies(policy: str, tool: str, expected: OnAnswer) -> None:
+    world = World({"mcp_recover": policy})
+    session = world.open(ID)
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+    x, _ = world.call(ID, tool)
+    assert world.lose(x) == Shake(session)
+    releases, _ = world.shake(session, NEW)
+    assert decision(releases, x.id) == expected
+    assert forwarded_as(world.call(ID, tool)[1]) == NEW, "the next call needs no handshake"
+
+
+def test_read_only_sends_other_methods_again() -> None:
+    world = World({"mcp_recover": "read-only"})
+    session = world.open(ID)
+    x, _ = world.send(request("prompts/get", {"name": "p"}), session=ID)
+    world.lose(x)
+    assert decision(world.shake(session, NEW)[0], x.id) == Resend(NEW)
+
+
+def test_off_means_off() -> None:
+    world = World({"mcp_recover": "off"})
+    world.open(ID)
+    assert world.lose(world.call(ID)[0]) == Deliver()
+
+
+# Sessions that were opened before the proxy started
+
+
+def test_an_unknown_session_is_brought_back_from_what_is_known() -> None:
+    world = World()
+    agent = {"user-agent": "claude-code/2.1 (cli)", "mcp-protocol-version": "2025-06-18"}
+    x, sent = world.send(request("tools/list"), session=ID, headers=agent)
+    assert sent == Forward()
+    shake = world.lose(x)
+    assert isinstance(shake, Shake)
+    assert shake.session.revision == "2025-06-18"
+    assert shake.session.initialize is not None
+    assert shake.session.initialize["clientInfo"] == {"name": "claude-code", "version": "2.1"}
+    assert any("opened before the proxy saw it" in line for line in world.lines())
+    assert decision(world.shake(shake.session, NEW)[0], x.id) == Resend(NEW)
+
+
+def test_unknown_sessions_can_be_left_alone() -> None:
+    world = World({"mcp_recover_unknown": "off"})
+    x, _ = world.send(request("tools/list"), session=ID)
+    assert world.lose(x) == Deliver()
+
+
+def test_a_page_about_an_unknown_id_is_a_wrong_path() -> None:
+    world = World()
+    x, _ = world.send(request("tools/list"), session=ID)
+    assert world.answer(x, 404, b"<html>nothing here</html>") == Deliver()
+    assert "wrong path" in x.verdict
+
+
+# Limits
+
+
+def test_a_handshake_that_failed_makes_the_next_one_wait() -> None:
+    world = World()
+    session = world.open(ID)
+    for _ in range(2):
+        world.lose(world.call(ID)[0])
+        world.shake(session, None)
+    assert world.lose(world.call(ID)[0]) == Deliver()
+    world.now += 1
+    assert world.lose(world.call(ID)[0]) == Shake(session)
+    world.shake(session, NEW)
+    assert session.state is State.OPEN
+
+
+def test_a_session_that_keeps_dying_rests() -> None:
+    world = World()
+    session = world.open(ID)
+    outcomes = []
+    for n in range(6):
+        outcomes.append(type(world.lose(world.call(ID)[0])))
+        if outcomes[-1] is Shake:
+            world.shake(session, f"new-{n}")
+    assert outcomes[-1] is Deliver
+    assert outcomes.count(Shake) == 3
+    assert any("rests" in line for line in world.lines())
+    world.now += 120
+    assert world.lose(world.call(ID)[0]) == Shake(session)
+
+
+def test_handshakes_of_a_client_are_limited_by_the_minute() -> None:
+    world = World()
+    sessions = [world.open(f"session-number-{n:03}") for n in range(70)]
+    outcomes = [type(world.lose(world.call(session.client_id)[0])) for session in sessions]
+    assert outcomes.count(Shake) == 60
+    assert outcomes[60:] == [Deliver] * 10
+
+
+def test_waiting_requests_are_limited() -> None:
+    world = World()
+    session = world.open(ID)
+    calls = [world.call(ID)[0] for _ in range(1001)]
+    outcomes = [type(world.lose(x)) for x in calls]
+    assert outcomes == [Shake] + [Wait] * 999 + [Deliver]
+    assert world.call(ID)[1] == Forward()
+    assert len(world.shake(session, NEW)[0]) == 1000
+
+
+def test_a_thrash_is_named() -> None:
+    world = World()
+    session = world.open(ID)
+    for n in range(6):
+        x, _ = world.call(ID)
+        world.lose(x)
+        world.shake(session, f"new-{n}")
+        world.core.recoveries.resent(x)
+        world.works(x)
+    assert sum("thrashes" in line for line in world.lines()) == 1
+
+
+# What the session held
+
+
+def test_level_and_subscriptions_are_restored() -> None:
+    world = World()
+    session = world.open(ID)
+    for method, params in (
+        ("logging/setLevel", {"level": "debug"}),
+        ("resources/subscribe", {"uri": "a://1"}),
+        ("resources/subscribe", {"uri": "a://2"}),
+        ("resources/unsubscribe", {"uri": "a://1"}),
+    ):
+        world.works(world.send(request(method, params), session=ID)[0])
+    refused, _ = world.send(request("resources/subscribe", {"uri": "a://3"}), session=ID)
+    world.answer(refused, 200, error(-32602, "no such resource", id=1))
+    following = world.core.recoveries.following(session)
+    assert [step.what for step in following.restore] == ["logging/setLevel", "resources/subscribe"]
+    assert b'"a://2"' in following.restore[1].body
+
+
+def test_changed_tools_are_told_on_the_next_stream() -> None:
+    world = World()
+    session = world.open(ID)
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+    (listing,) = world.core.recoveries.following(session).lists
+    tools = tool_list()["result"]["tools"]
+    world.core.recoveries.listed(session, listing, list(reversed(tools)))
+    x, _ = world.call(ID)
+    x.status = 200
+    assert world.core.first_events(x) == b"", "the same tools in another order"
+    world.core.recoveries.listed(session, listing, tools[:1])
+    assert b"notifications/tools/list_changed" in world.core.first_events(x)
+    assert world.core.first_events(x) == b"", "once"
+
+
+def test_lists_are_not_compared_where_nobody_was_promised_to_be_told() -> None:
+    world = World()
+    session = world.open(ID, capabilities={"tools": {}})
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+    assert world.core.recoveries.following(session).lists == []
+
+
+def test_another_server_is_named() -> None:
+    world = World()
+    session = world.open(ID, capabilities={"tools": {}, "logging": {}})
+    world.lose(world.call(ID)[0])
+    world.shake(session, NEW)
+    assert any("no longer offers logging" in line for line in world.lines())
