@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection as mconnection
-from mitmproxy import ctx, eventsequence, exceptions, flowfilter, http
+from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
 
 from . import resend
 from .clients import Identifier, Liveness, Process
@@ -24,11 +24,14 @@ from .core import Core
 from .decisions import Deliver, End, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
 from .exchange import Exchange, Finish
 from .inject import OWN, Order, OwnRequests
-from .ledger import Endpoint, Session
+from .ledger import ClientKey, Endpoint, Session
 from .options import Settings, declare, settings
 from .records import AnyRecord, Weight
 from .recovery import handshake
 from .streams import StreamReader
+from .views import contentview, marks
+from .views.journal import Journal
+from .views.live import LiveStreams
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -91,11 +94,13 @@ class McpSessions:
     def __init__(self) -> None:
         self.settings = Settings()
         self.core = Core(self.settings, self._tell)
+        self.journal = Journal()
         self.own = OwnRequests()
         self.commands = Commands(self)
         self.addons = [self.commands]
         self.identifier = Identifier()
         self.liveness: Liveness | None = None
+        self.streams: LiveStreams | None = None
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[OnRequest | OnAnswer]] = {}
         self._identifying: dict[str, asyncio.Task[None]] = {}
@@ -110,6 +115,7 @@ class McpSessions:
     def load(self, loader: Any) -> None:
         """Declare the options."""
         declare(loader)
+        contentview.register()
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
@@ -131,6 +137,8 @@ class McpSessions:
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self.liveness = Liveness(self._gone)
+        if ctx.master.addons.get("view") is not None:
+            self.streams = LiveStreams(_refresh)
         try:
             self._uninstall = resend.install()
         except RuntimeError as e:
@@ -149,6 +157,8 @@ class McpSessions:
         if self.liveness:
             self.liveness.close()
             self.liveness = None
+        if self.streams:
+            self.streams.close()
         self.identifier.close()
 
     # What a client sends
@@ -202,8 +212,10 @@ class McpSessions:
         )
         live = self._live[flow.id] = Live(x, flow)
         decision = self.core.requested(x)
+        marks.annotate(flow, x)
         if x.session is not None:
             self._routes[x.session] = flow.client_conn
+            self.journal.touch(x.session)
         if isinstance(decision, Hold):
             return self._held(live)
         self._carry_out_request(live, decision)
@@ -242,13 +254,27 @@ class McpSessions:
         session = x.facts.get("opened") or x.session
         if session is not None:
             self._routes[session] = flow.client_conn
+            self.journal.touch(session)
         if self.core.wants_stream(x):
 
             def on_event(event: Event, at: float) -> None:
                 self.core.streamed(x, event, at)
 
-            live.reader = StreamReader(flow, on_event, self.settings.body_limit)
-            flow.response.stream = live.reader
+            reader = live.reader = StreamReader(flow, on_event, self.settings.body_limit, self._showing(live))
+            marks.annotate(flow, x)
+            flow.response.stream = reader
+
+    def _showing(self, live: Live) -> Callable[[], None] | None:
+        """What is to be called when a stream moves on, so that those who look at it see it."""
+        streams = self.streams
+        if streams is None:
+            return None
+
+        def show() -> None:
+            if live.reader is not None:
+                streams.changed(live.flow, live.reader)
+
+        return show
 
     @fail_open
     def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
@@ -337,7 +363,7 @@ class McpSessions:
         refused = flow.response.copy()
         copy = flow.copy()
         copy.metadata[OWN] = "refused"
-        copy.comment = f"refused {refused.status_code}: {live.x.what}, sent again as {flow.id[:8]}"
+        marks.refused(copy, live.x, refused.status_code, flow.id)
         self._task(_show(copy))
         return refused
 
@@ -354,7 +380,12 @@ class McpSessions:
 
     def _over(self, live: Live, finish: Finish) -> None:
         self._live.pop(live.flow.id, None)
-        self._end(self.core.finished(live.x, finish, time.time()))
+        if self.streams is not None:
+            self.streams.over(live.flow)
+        ends = self.core.finished(live.x, finish, time.time())
+        marks.annotate(live.flow, live.x)
+        self._changed(live.x.facts.get("opened") or live.x.session)
+        self._end(ends)
 
     # Clients
 
@@ -390,31 +421,51 @@ class McpSessions:
             self.liveness.watch(process)
 
     def _gone(self, process: Process) -> None:
-        self._end(self.core.gone(process, time.time()))
+        ends = self.core.gone(process, time.time())
+        client = self.core.ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+        for session in client.sessions if client else ():
+            self._changed(session)
+        self._end(ends)
+
+    def reinit(self, session: Session) -> None:
+        """Begin a handshake for a session because the user wants it; raises ValueError if that is not possible."""
+        self.core.reinit(session, time.time())
+        self._changed(session)
+        self._task(self._shake(session, None))
+
+    def _changed(self, session: Session | None) -> None:
+        if session is not None:
+            self.journal.touch(session)
 
     # What the core decides
 
-    async def _shake(self, session: Session, live: Live) -> None:
-        """Perform the handshake in the client's place."""
-        request, client = live.flow.request, live.flow.client_conn
-        fields, url = request.headers.fields, request.url
-        version = ((h.PROTOCOL_VERSION, session.revision),) if h.PROTOCOL_VERSION in live.x.headers else ()
+    async def _shake(self, session: Session, live: Live | None) -> None:
+        """Perform the handshake in the client's place, with the headers of the refused request if there is one."""
+        fields, url, client = session.fields, session.url, self._routes.get(session)
+        if live is not None:
+            fields, url, client = live.flow.request.headers.fields, live.flow.request.url, live.flow.client_conn
+        version = ((h.PROTOCOL_VERSION, session.revision),) if h.PROTOCOL_VERSION in HeaderMap(fields) else ()
         try:
-            order = Order("initialize", "POST", url, fields, content=handshake.opening(session))
+            order = Order("initialize", "POST", url, fields, content=handshake.opening(session), session=session)
             sent = await self.own.send(order, client, self.settings.mcp_recover_timeout)
             headers = sent.headers or HeaderMap()
             if not self.core.shaken(session, sent.status or 0, headers, sent.answer, time.time()):
                 reason = sent.problem or f"initialize was answered {sent.status}"
                 self._settle(*self.core.not_recovered(session, reason, time.time()))
+                self._changed(session)
                 return
             for what, body in handshake.following(None, []):
-                order = Order(what, "POST", url, fields, ((h.SESSION_ID, session.server_id), *version), body)
+                order = Order(
+                    what, "POST", url, fields, ((h.SESSION_ID, session.server_id), *version), body, session=session
+                )
                 await self.own.send(order, client, STEP_PATIENCE)
         except Exception as e:
             logger.error(f"mcp: error in a handshake: {e!r:.200}", exc_info=e)
             self._settle(*self.core.not_recovered(session, "internal error", time.time()))
+            self._changed(session)
             return
         self._settle(*self.core.recovered(session, time.time()))
+        self._changed(session)
 
     def _settle(self, releases: list[Release], ends: list[End]) -> None:
         for release in releases:
@@ -441,10 +492,11 @@ class McpSessions:
         headers = [(h.SESSION_ID, end.server_id)]
         if session.revision:
             headers.append((h.PROTOCOL_VERSION, session.revision))
-        order = Order("DELETE session", "DELETE", session.url, session.fields, tuple(headers))
+        order = Order("DELETE session", "DELETE", session.url, session.fields, tuple(headers), session=session)
         async with self._deletes:
             sent = await self.own.send(order, self._routes.get(session), self.settings.mcp_end_timeout)
         self.core.ended(end, sent.status, sent.problem, time.time())
+        self._changed(session)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -453,6 +505,7 @@ class McpSessions:
         return task
 
     def _tell(self, record: AnyRecord) -> None:
+        self.journal.told(record)
         logger.log(LEVELS[record.weight], record.line())
 
 
@@ -462,6 +515,11 @@ async def _show(flow: http.HTTPFlow) -> None:
         await ctx.master.addons.handle_lifecycle(event)
     if flow.intercepted:
         flow.resume()
+
+
+def _refresh(flow: http.HTTPFlow) -> None:
+    """Let mitmproxy's views draw a flow again."""
+    ctx.master.addons.trigger(hooks.UpdateHook([flow]))
 
 
 def _address(address: Any) -> tuple[str, int]:

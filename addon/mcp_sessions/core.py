@@ -273,6 +273,11 @@ class Core:
 
     # A recovery under way
 
+    def reinit(self, session: Session, at: float) -> None:
+        """The user wants a new handshake for a session; raises ValueError if it can't be."""
+        self.telling.now = at
+        self.recoveries.by_hand(session, at)
+
     def shaken(self, session: Session, status: int, headers: HeaderMap, answer: Body | None, at: float) -> bool:
         """The server answered the proxy's `initialize`; whether there is a new session."""
         self.telling.now = at

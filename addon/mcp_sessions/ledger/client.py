@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+_numbers = count(1)
 
 
 class ProcessLike(Protocol):
@@ -61,6 +65,8 @@ class Client:
     """The sessions that it has used, the oldest first."""
     requests: int = 0
     gone_at: float | None = None
+    number: int = field(default_factory=lambda: next(_numbers))
+    """Tells it from every other client of this run."""
 
     @property
     def gone(self) -> bool:

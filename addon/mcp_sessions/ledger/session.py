@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 from ..wire.headers import Fields
@@ -15,6 +16,9 @@ HISTORY_LIMIT = 200
 
 REPLACED_LIMIT = 20
 """Server-side ids of earlier generations that are remembered, to be deleted with the session."""
+
+
+_numbers = count(1)
 
 
 class Endpoint(NamedTuple):
@@ -93,6 +97,8 @@ class Session:
     opened_by: str = "client"
     history: deque[Entry] = field(default_factory=lambda: deque(maxlen=HISTORY_LIMIT))
     violations: dict[str, int] = field(default_factory=dict)
+    number: int = field(default_factory=lambda: next(_numbers))
+    """Tells it from every other session of this run, where its id may not be shown and its label is not enough."""
 
     @property
     def label(self) -> str:

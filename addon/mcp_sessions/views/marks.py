@@ -1,0 +1,128 @@
+"""How MCP flows look in mitmproxy's flow list: a short comment, a marker, and metadata to filter by.
+
+Comments and markers that a user made are left alone: what the addon wrote before is replaced, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from mitmproxy import flow as mflow
+
+from ..exchange import Exchange
+from ..ledger import Session, printable
+
+SESSION = "mcp_session"
+"""Flow metadata: short label of the session. `~meta "mcp_session: 7f3a"` finds its flows."""
+
+NUMBER = "mcp_session_number"
+"""Flow metadata: the session's number in the ledger, for labels need not be unique."""
+
+CLIENT = "mcp_client"
+"""Flow metadata: label of the client. Every MCP flow has it."""
+
+_COMMENT = "mcp_comment"
+_RULES = "mcp_rules"
+_MARK = "mcp_mark"
+
+REFUSED = ":no_entry:"
+VIOLATION = ":warning:"
+RECOVERY = ":recycle:"
+ENDING = ":checkered_flag:"
+_RANK = ("", ENDING, RECOVERY, REFUSED, VIOLATION)
+"""Markers of the addon's own, each more important than those before it."""
+
+
+def annotate(flow: mflow.Flow, x: Exchange) -> None:
+    """Say in the flow list what is known of an exchange by now."""
+    flow.metadata[CLIENT] = x.client.label
+    opened = x.facts.get("opened")
+    session = x.session or (opened if isinstance(opened, Session) else None)
+    words = [printable(x.what, 100)]
+    if session is not None:
+        belongs_to(flow, session)
+        words.append(f"session {session.label}")
+    if x.stranger:
+        words.append("not its client")
+    if x.attempts:
+        words.append("recovered")
+        mark(flow, RECOVERY)
+    if x.verb == "DELETE" and x.status is not None and session is not None:
+        words.append(f"{session.state}")
+        mark(flow, ENDING)
+    if x.status is not None and not x.ok:
+        words.append(f"answered {x.status}")
+    if x.finish is not None and x.finish.value != "complete":
+        words.append(x.finish.value)
+    write(flow, " · ".join(words))
+    if x.findings:
+        mark_rules(flow, x.findings)
+
+
+def own(flow: mflow.Flow, session: Session, what: str) -> None:
+    """A request of the proxy's own, such as the `DELETE session` of an ending."""
+    belongs_to(flow, session)
+    flow.metadata[CLIENT] = session.client_label
+    write(flow, f"by the proxy: {what} · session {session.label}")
+    mark(flow, ENDING if what.startswith("DELETE") else RECOVERY)
+
+
+def refused(flow: mflow.Flow, x: Exchange, status: int, again: str) -> None:
+    """The copy of an exchange that the server refused and that is sent again in the flow `again`."""
+    flow.comment = ""
+    for key in (_COMMENT, _MARK, _RULES):
+        flow.metadata.pop(key, None)
+    flow.marked = ""
+    words = [f"refused {status}: {printable(x.what, 100)}"]
+    if x.session is not None:
+        words.append(f"session {x.session.label}")
+    words.append(f"sent again as {again[:8]}")
+    write(flow, " · ".join(words))
+    mark(flow, REFUSED)
+
+
+def mark_rules(flow: mflow.Flow, rule_ids: Iterable[str]) -> None:
+    """Mark a flow that breaks these rules, and name them in its comment."""
+    before: list[str] = flow.metadata.get(_RULES, [])
+    rules = list(dict.fromkeys([*before, *rule_ids]))
+    flow.metadata[_RULES] = rules
+    base = str(flow.metadata.get(_COMMENT, "")).removesuffix(_broken(before)).removesuffix(" · ")
+    write(flow, " · ".join(part for part in (base, _broken(rules)) if part))
+    mark(flow, VIOLATION)
+
+
+def _broken(rules: Collection[str]) -> str:
+    return f"breaks {', '.join(rules)}" if rules else ""
+
+
+def belongs_to(flow: mflow.Flow, session: Session) -> None:
+    """Note whose session a flow is part of."""
+    flow.metadata[SESSION] = session.label
+    flow.metadata[NUMBER] = session.number
+
+
+def write(flow: mflow.Flow, text: str) -> None:
+    """Put a text into the flow's comment: in the place of the one before, or behind what a user wrote."""
+    before = flow.metadata.get(_COMMENT)
+    flow.metadata[_COMMENT] = text
+    if not flow.comment:
+        if before is None:
+            flow.comment = text  # else the user has emptied it
+    elif not isinstance(before, str):
+        flow.comment = f"{flow.comment} · {text}"
+    elif before in flow.comment:
+        flow.comment = flow.comment.replace(before, text, 1)
+
+
+def mark(flow: mflow.Flow, marker: str) -> None:
+    """Set a marker, unless the user has set one or a more important one stands there."""
+    mine = flow.metadata.get(_MARK, "")
+    if flow.marked != mine or (mine in _RANK and _RANK.index(marker) <= _RANK.index(mine)):
+        return
+    flow.marked = flow.metadata[_MARK] = marker
+
+
+def flows_of(flows: Iterable[mflow.Flow], sessions: Collection[Session]) -> list[mflow.Flow]:
+    """The flows that belong to these sessions: the client's, the proxy's own and the refused ones."""
+    wanted = {(session.number, session.label) for session in sessions}
+    return [flow for flow in flows if (flow.metadata.get(NUMBER), flow.metadata.get(SESSION)) in wanted]
