@@ -94,6 +94,7 @@ class McpSessions:
     def __init__(self) -> None:
         self.settings = Settings()
         self.core = Core(self.settings, self._tell)
+        self.began = time.time()
         self.journal = Journal()
         self.own = OwnRequests()
         self.commands = Commands(self)
@@ -109,6 +110,7 @@ class McpSessions:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deletes = asyncio.Semaphore(DELETES_AT_ONCE)
         self._uninstall: Callable[[], None] | None = None
+        self._leave_web: Callable[[], None] | None = None
 
     # Life of the addon
 
@@ -139,6 +141,11 @@ class McpSessions:
         self.liveness = Liveness(self._gone)
         if ctx.master.addons.get("view") is not None:
             self.streams = LiveStreams(_refresh)
+        application = getattr(ctx.master, "app", None)
+        if application is not None:
+            from .views import web  # only mitmweb has what it needs
+
+            self._leave_web = web.install(application, self)
         try:
             self._uninstall = resend.install()
         except RuntimeError as e:
@@ -159,6 +166,9 @@ class McpSessions:
             self.liveness = None
         if self.streams:
             self.streams.close()
+        if self._leave_web:
+            self._leave_web()
+            self._leave_web = None
         self.identifier.close()
 
     # What a client sends

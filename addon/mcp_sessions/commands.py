@@ -96,9 +96,7 @@ class Commands:
     @command.command("mcp.flows")
     def flows(self, session: SessionName) -> Sequence[flow.Flow]:
         """The flows of a session. Every command that takes flows takes them as @mcp:SESSION, too."""
-        if self._resolve is None:
-            raise exceptions.CommandError("mitmdump keeps no flows; use mitmproxy or mitmweb, or save them with -w")
-        return marks.flows_of(self._resolve("@all"), [self._named(session)])
+        return self._flows(session)
 
     @command.command("mcp.reinit")
     def reinit(self, session: SessionName) -> None:
@@ -116,10 +114,15 @@ class Commands:
     def resolve(self, flow_spec: str) -> Sequence[flow.Flow]:
         """Resolve a flow list specification to an actual list of flows; @mcp:SESSION means those of a session."""
         if flow_spec.startswith(FLOWS_OF):
-            return self.flows(SessionName(flow_spec.removeprefix(FLOWS_OF)))
+            return self._flows(flow_spec.removeprefix(FLOWS_OF))
         assert self._resolve
         found: Sequence[flow.Flow] = self._resolve(flow_spec)
         return found
+
+    def _flows(self, name: str) -> Sequence[flow.Flow]:
+        if self._resolve is None:
+            raise exceptions.CommandError("mitmdump keeps no flows; use mitmproxy or mitmweb, or save them with -w")
+        return marks.flows_of(self._resolve("@all"), [self._named(name)])
 
     def _named(self, name: str) -> Session:
         try:
