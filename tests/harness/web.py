@@ -75,16 +75,14 @@ async def browser() -> AsyncIterator[Browser]:
             await started.close()
 
 
-async def problems_of(page: Page) -> list[str]:
+def problems_of(page: Page) -> list[str]:
     """What the page complains about from now on: errors of scripts, refused resources, requests to elsewhere."""
     found: list[str] = []
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on(
         "console",
         lambda message: (
-            found.append(message.text)
-            if message.type in ("error", "warning") and "403" not in message.text
-            else None
+            found.append(message.text) if message.type in ("error", "warning") and "403" not in message.text else None
         ),
     )
     page.on(
