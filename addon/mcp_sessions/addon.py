@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import connection as mconnection
 from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
+from mitmproxy.tools.dump import DumpMaster
 
 from . import resend
 from .clients import Identifier, Liveness, Process
@@ -32,6 +34,7 @@ from .streams import StreamReader
 from .views import contentview, marks
 from .views.journal import Journal
 from .views.live import LiveStreams
+from .views.status import Screen, Status
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -102,6 +105,7 @@ class McpSessions:
         self.identifier = Identifier()
         self.liveness: Liveness | None = None
         self.streams: LiveStreams | None = None
+        self.status: Status | None = None
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[OnRequest | OnAnswer]] = {}
         self._identifying: dict[str, asyncio.Task[None]] = {}
@@ -141,6 +145,7 @@ class McpSessions:
         self.liveness = Liveness(self._gone)
         if ctx.master.addons.get("view") is not None:
             self.streams = LiveStreams(_refresh)
+        self._start_status()
         application = getattr(ctx.master, "app", None)
         if application is not None:
             from .views import web  # only mitmweb has what it needs
@@ -154,6 +159,15 @@ class McpSessions:
                 "so that their progress arrives at the end"
             )
 
+    def _start_status(self) -> None:
+        wanted = self.settings.mcp_status
+        terminal = sys.stdout.isatty() and isinstance(ctx.master, DumpMaster)
+        if wanted == "off" or (wanted == "auto" and not terminal):
+            return
+        screen = Screen(sys.stdout) if terminal else None
+        self.status = Status(self.core.ledger, self.journal, screen, logger.info)
+        self.status.start()
+
     def done(self) -> None:
         """Leave mitmproxy as it was found."""
         if self._uninstall:
@@ -166,6 +180,9 @@ class McpSessions:
             self.liveness = None
         if self.streams:
             self.streams.close()
+        if self.status:
+            self.status.close()
+            self.status = None
         if self._leave_web:
             self._leave_web()
             self._leave_web = None

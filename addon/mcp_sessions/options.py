@@ -30,6 +30,10 @@ class Settings(BaseModel):
         30, ge=1, le=600, description="Seconds within which a handshake in a client's place must be answered."
     )
     mcp_end: Literal["on", "off"] = Field("on", description="Send DELETE for sessions whose client is gone.")
+    mcp_status: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="A live status line: on in mitmdump when its output is a terminal; on elsewhere: plain lines.",
+    )
     mcp_end_timeout: int = Field(10, ge=1, le=600, description="Seconds within which a DELETE must be answered.")
 
     @field_validator("mcp_body_limit")

@@ -75,7 +75,7 @@ function take(news) {
   $("totals").replaceChildren(...[
     ["clients", news.totals.clients], ["open", news.totals.open], ["streams", news.totals.streams],
     ["recovered", news.totals.recovered], ["ended", news.totals.ended], ["violations", news.totals.violations],
-  ].map(([name, count]) => make("li", "", "", make("b", "", count.toLocaleString()), ` ${name}`)));
+  ].map(([name, count]) => make("li", "", `${name} `, make("b", "", count.toLocaleString()))));
   if (news.sessions.length) stale = true;
   if (news.rules.length) drawRules();
   if (shown && news.sessions.some((s) => s.n === shown)) showDetails(shown, false);
