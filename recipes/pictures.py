@@ -78,6 +78,7 @@ async def terminal(to: Path) -> None:
         async with Terminal(command, columns=COLUMNS, rows=ROWS) as console:
             await console.wait_text("Flows")
             await client.connect(f"http://127.0.0.1:{port}/mcp", name="editor")
+            await client.call("echo", text="hello")
             await server.restart()
             await client.call("progress", steps=3, interval=0.2)
             console.press(":view.filter.set '~bq steps & !~meta mcp_own'\r")

@@ -278,7 +278,7 @@ async function showDetails(number, anew) {
     ["client", [client?.label, client?.says].filter(Boolean).join(" · ")], ["endpoint", session.endpoint],
     ["revision", session.revision || "unknown"], ["opened", `${clock(session.opened)} by ${session.by}`],
     ["last used", `${clock(session.used)} (${age(now() - session.used)} ago)`],
-    ["requests", session.requests], ["recovered", session.recoveries ? `${session.recoveries} times` : "never"],
+    ["requests", session.requests], ["recovered", session.recoveries > 1 ? `${session.recoveries} times` : session.recoveries ? "once" : "never"],
   ];
   if (session.enders) facts.push(["ended by", session.enders === "proxy" ? "the proxy" : "its client"]);
   if (session.evidence) facts.push(["evidence", session.evidence]);

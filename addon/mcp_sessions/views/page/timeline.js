@@ -43,17 +43,21 @@ export function draw(svg, session, start, now, width) {
   if (session.used >= start) {
     parts.push(shape("rect", "used", { x: x(session.used) - 1, y: 5, width: 2, height: 14 }, `last used ${clock(session.used)}`));
   }
-  let last = -9;
+  const marks = []; // moments that fall on one spot share a mark: the look of the last, the words of all
   for (const [at, what] of session.moments) {
     const state = STATE_AFTER[what];
     if (state === undefined || at < start || what === "used") continue;
-    const place = Math.min(Math.max(x(at), 5), width - 5);
-    if (place - last < 1 && what !== "delete answered") continue;
-    last = place;
-    const title = `${clock(at)} ${said(what)}`;
-    parts.push(what === "delete answered"
-      ? shape("rect", "mark closed", { x: place - 5, y: 7, width: 10, height: 10, rx: 1 }, title)
-      : shape("circle", `mark ${state}`, { cx: place, cy: 12, r: what === "recovered" ? 6 : 4.5 }, title));
+    const place = Math.min(Math.max(x(at), 6), width - 6);
+    const before = marks.at(-1);
+    const lost = state === "lost" || (before && place - before.place < 4 && before.lost);
+    const words = `${clock(at)} ${said(what)}`;
+    if (before && place - before.place < 4) marks[marks.length - 1] = { place: before.place, what, state, lost, words: `${before.words}\n${words}` };
+    else marks.push({ place, what, state, lost, words });
+  }
+  for (const { place, what, state, lost, words } of marks) {
+    if (what === "delete answered") { parts.push(shape("rect", "mark closed", { x: place - 5, y: 7, width: 10, height: 10, rx: 1 }, words)); continue; }
+    if (lost && state === "open") parts.push(shape("circle", "mark lost", { cx: place, cy: 12, r: 8 }));
+    parts.push(shape("circle", `mark ${state}`, { cx: place, cy: 12, r: 4.5 }, words));
   }
   svg.replaceChildren(...parts);
 }
