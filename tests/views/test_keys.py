@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcp_sessions.addon import McpSessions
 from mitmproxy.test import taddons
 from mitmproxy.tools.console import defaultkeys, keymap
+
+from mcp_sessions.addon import McpSessions
 
 KEYS = Path(__file__).parents[2] / "recipes" / "keys.yaml"
 

@@ -23,6 +23,8 @@ NAME_LIMIT = 64
 
 def printable(text: object, limit: int = NAME_LIMIT) -> str:
     """Text from the wire as it may stand in a log or a table: one line, no control characters, bounded."""
+    if isinstance(text, str) and len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

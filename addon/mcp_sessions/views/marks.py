@@ -40,8 +40,7 @@ def annotate(flow: mflow.Flow, x: Exchange) -> None:
     session = x.session or (opened if isinstance(opened, Session) else None)
     words = [printable(x.what, 100)]
     if session is not None:
-        belongs_to(flow, session)
-        words.append(f"session {session.label}")
+        words.append(f"session {belongs_to(flow, session)}")
     if x.stranger:
         words.append("not its client")
     if x.attempts:
@@ -95,10 +94,12 @@ def _broken(rules: Collection[str]) -> str:
     return f"breaks {', '.join(rules)}" if rules else ""
 
 
-def belongs_to(flow: mflow.Flow, session: Session) -> None:
-    """Note whose session a flow is part of."""
-    flow.metadata[SESSION] = session.label
-    flow.metadata[NUMBER] = session.number
+def belongs_to(flow: mflow.Flow, session: Session) -> str:
+    """Note whose session a flow is part of; the session's label."""
+    if flow.metadata.get(NUMBER) != session.number:
+        flow.metadata[NUMBER] = session.number
+        flow.metadata[SESSION] = session.label
+    return str(flow.metadata[SESSION])
 
 
 def write(flow: mflow.Flow, text: str) -> None:
