@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection as mconnection
@@ -28,7 +28,7 @@ from .exchange import Finish
 from .failing import fail_open
 from .identifying import Identifying
 from .inject import OWN, OwnRequests
-from .ledger import Client, Endpoint, Session, State
+from .ledger import Client, Connection, Endpoint, Session, State
 from .live import Live, set_session_id
 from .options import Settings, declare, settings
 from .playback import PRESENTED, Playback
@@ -64,6 +64,16 @@ OVERDUE_EVERY = 5
 """Ticks between looks at what should have happened by now."""
 _predecessors: list[tuple[float, McpSessions]] = []
 """The instance that was stopped last though mitmproxy goes on, and when."""
+
+
+class Incoming(NamedTuple):
+    """A request that is MCP, and not yet an exchange: it may first have to be found out whose it is."""
+
+    flow: http.HTTPFlow
+    endpoint: Endpoint
+    headers: HeaderMap
+    content: bytes | None
+    connection: Connection
 
 
 class McpSessions:
@@ -285,67 +295,59 @@ class McpSessions:
             return None
         if self._filter is not None and not self._filter(flow):
             return None
-        at = time.time()
-        peer, local = _address(flow.client_conn.peername), _address(flow.client_conn.sockname)
-        connection = self.core.ledger.connection(flow.client_conn.id, peer, local, at)
+        client = flow.client_conn
+        connection = self.core.ledger.connections.get(client.id) or self.core.ledger.connection(
+            client.id, _address(client.peername), _address(client.sockname), time.time()
+        )
+        incoming = Incoming(flow, endpoint, headers, content, connection)
         presented = headers.get(h.SESSION_ID)
         session = self.core.ledger.find(endpoint, presented) if presented else None
         if self.remembering is not None and session is None and presented:
-            return self._request_recalled(self.remembering, flow, endpoint, headers, content, presented)
+            return self._request_recalled(incoming, self.remembering, presented)
         if not connection.identified:
             look_up = self.identifying.identify(connection.id)
             # Whoever opens a session, or uses a mapping, has to be known first.
             if (content and b'"initialize"' in content) or (session is not None and session.mapped):
-                return self._request_after(look_up, flow, endpoint, headers, content)
-        return self._request(flow, endpoint, headers, content)
+                return self._request_after(incoming, look_up)
+        return self._request(incoming)
 
-    async def _request_recalled(
-        self,
-        remembering: Remembering,
-        flow: http.HTTPFlow,
-        endpoint: Endpoint,
-        headers: HeaderMap,
-        content: bytes | None,
-        presented: str,
-    ) -> None:
+    async def _request_recalled(self, incoming: Incoming, remembering: Remembering, presented: str) -> None:
         """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
-        look_up = self.identifying.identify(flow.client_conn.id)
+        look_up = self.identifying.identify(incoming.connection.id)
         recalling = {look_up, self._tasks.start(remembering.loaded())}
         await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
-        if self.core.ledger.find(endpoint, presented) is None:
-            await asyncio.wait({self._tasks.start(remembering.recall(endpoint, presented))}, timeout=RECALL_PATIENCE)
-        pending = self._request(flow, endpoint, headers, content)
+        if self.core.ledger.find(incoming.endpoint, presented) is None:
+            recalling = {self._tasks.start(remembering.recall(incoming.endpoint, presented))}
+            await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
+        pending = self._request(incoming)
         if pending is not None:
             await pending
 
-    async def _request_after(
-        self,
-        look_up: asyncio.Task[None],
-        flow: http.HTTPFlow,
-        endpoint: Endpoint,
-        headers: HeaderMap,
-        content: bytes | None,
-    ) -> None:
+    async def _request_after(self, incoming: Incoming, look_up: asyncio.Task[None]) -> None:
         await asyncio.wait({look_up}, timeout=IDENTIFY_PATIENCE)
-        pending = self._request(flow, endpoint, headers, content)
+        pending = self._request(incoming)
         if pending is not None:
             await pending
 
-    def _request(
-        self, flow: http.HTTPFlow, endpoint: Endpoint, headers: HeaderMap, content: bytes | None
-    ) -> Coroutine[Any, Any, None] | None:
-        at = time.time()
-        peer, local = _address(flow.client_conn.peername), _address(flow.client_conn.sockname)
-        connection = self.core.ledger.connection(flow.client_conn.id, peer, local, at)
+    def _request(self, incoming: Incoming) -> Coroutine[Any, Any, None] | None:
+        flow, endpoint = incoming.flow, incoming.endpoint
+        request = flow.request
         x = self.core.exchange(
-            flow.id, flow.request.method, flow.request.url, endpoint, headers, content, connection, at
+            flow.id,
+            request.method,
+            f"{endpoint.origin}{request.path}",
+            endpoint,
+            incoming.headers,
+            incoming.content,
+            incoming.connection,
+            time.time(),
         )
         live = self._live[flow.id] = Live(x, flow)
         decision = self.core.requested(x)
-        marks.annotate(flow, x)
+        if self.streams is not None:  # somebody may look at it before it is answered
+            marks.annotate(flow, x)
         if x.session is not None:
             self._routes[x.session] = flow.client_conn
-            self.journal.touch(x.session)
         if isinstance(decision, Hold):
             return self._held(live)
         self._carry_out_request(live, decision)
@@ -383,10 +385,9 @@ class McpSessions:
         own_id = self.core.answering(x, flow.response.status_code, HeaderMap(flow.response.headers.fields), time.time())
         if own_id is not None:
             flow.response.headers[h.SESSION_ID] = own_id
-        session = x.facts.get("opened") or x.session
-        if session is not None:
-            self._routes[session] = flow.client_conn
-            self.journal.touch(session)
+        opened = x.facts.get("opened")
+        if opened is not None:
+            self._routes[opened] = flow.client_conn
         if self.core.wants_stream(x):
 
             def on_event(event: Event, at: float) -> None:

@@ -65,6 +65,7 @@ class Core:
         at: float,
     ) -> Exchange:
         """A request that is MCP, as an exchange that has just begun."""
+        connection.last_active = at
         body = _body(headers, content) if verb == "POST" else Body()
         method, params = (body.first.method, body.first.params) if body.first else (None, None)
         presented = headers.get(h.SESSION_ID)

@@ -32,9 +32,14 @@ class Endpoint(NamedTuple):
     port: int
     path: str
 
-    def __str__(self) -> str:
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as an URL begins."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.path}"
 
 
 class Entry(NamedTuple):

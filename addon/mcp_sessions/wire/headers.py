@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 SESSION_ID = "mcp-session-id"
 PROTOCOL_VERSION = "mcp-protocol-version"
@@ -67,6 +68,12 @@ type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as they came from the wire: order, case and repetitions kept."""
 
 
+@lru_cache(maxsize=512)
+def _lower(name: bytes) -> str:
+    """A header name in lower case: the same few names come with every message."""
+    return name.decode("latin-1").lower()
+
+
 class HeaderMap(dict[str, str]):
     """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3).
 
@@ -79,7 +86,7 @@ class HeaderMap(dict[str, str]):
         super().__init__()
         self.fields: Fields = tuple(fields)
         for raw_name, raw_value in self.fields:
-            name = raw_name.decode("latin-1").lower()
+            name = _lower(raw_name)
             value = raw_value.decode("utf-8", "surrogateescape")
             self[name] = f"{self[name]}, {value}" if name in self else value
 
