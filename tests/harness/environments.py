@@ -30,7 +30,7 @@ def interpreter(*packages: str) -> Path:
             shutil.rmtree(home, ignore_errors=True)
             base = getattr(sys, "_base_executable", sys.executable)
             _run([_uv(), "venv", "--quiet", "--python", base, str(home)])
-            _run([_uv(), "pip", "install", "--quiet", "--python", str(python), *packages])
+            _run([_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages])
             complete.touch()
     return python
 

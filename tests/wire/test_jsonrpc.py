@@ -1,0 +1,72 @@
+"""JSON-RPC bodies: tolerant of everything, never raising, bounded."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_sessions.wire.jsonrpc import PARSE_LIMIT, Kind, parse
+
+KINDS: list[tuple[Any, Kind]] = [
+    ({"jsonrpc": "2.0", "id": 1, "method": "ping"}, Kind.REQUEST),
+    ({"jsonrpc": "2.0", "id": None, "method": "ping"}, Kind.REQUEST),
+    ({"jsonrpc": "2.0", "method": "notifications/x"}, Kind.NOTIFICATION),
+    ({"jsonrpc": "2.0", "id": 1, "result": {}}, Kind.RESPONSE),
+    ({"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": ""}}, Kind.RESPONSE),
+    ({"jsonrpc": "2.0", "error": {"code": 1, "message": ""}}, Kind.RESPONSE),
+    ({"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}, Kind.INVALID),
+    ({"jsonrpc": "1.0", "id": 1, "method": "ping"}, Kind.INVALID),
+    ({"id": 1, "method": "ping"}, Kind.INVALID),
+    ({"jsonrpc": "2.0", "id": 1, "method": 5}, Kind.INVALID),
+    ({"jsonrpc": "2.0", "id": 1}, Kind.INVALID),
+    ("text", Kind.INVALID),
+    (None, Kind.INVALID),
+]
+
+
+@pytest.mark.parametrize(("value", "kind"), KINDS)
+def test_kinds(value: Any, kind: Kind) -> None:
+    body = parse(json.dumps(value).encode())
+    assert [message.kind for message in body.messages] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [(b"", "empty"), (b"{", "not JSON"), (b'"\xff"', "not UTF-8"), (b"[]", "empty batch"), (b"[" * 10_000, "not JSON")],
+)
+def test_what_is_no_message_says_why(data: bytes, problem: str) -> None:
+    body = parse(data)
+    assert body.problem.startswith(problem)
+    assert body.messages == ()
+
+
+def test_a_large_body_is_known_by_its_head() -> None:
+    filler = "x" * PARSE_LIMIT
+    body = parse(b'{"jsonrpc":"2.0","id":"a1","method":"tools/call","params":{"x":"%s"}}' % filler.encode())
+    assert body.sniffed
+    assert (body.messages[0].kind, body.messages[0].method, body.messages[0].id) == (Kind.REQUEST, "tools/call", "a1")
+    body = parse(b'{"params":{"x":"%s"},"jsonrpc":"2.0","id":7,"method":"tools/call"}' % filler.encode())
+    assert (body.messages[0].kind, body.messages[0].method, body.messages[0].id) == (Kind.REQUEST, "tools/call", 7)
+    body = parse(b'{"jsonrpc":"2.0","id":7,"result":{"x":"%s"}}' % filler.encode())
+    assert body.messages[0].kind is Kind.RESPONSE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["jsonrpc", "id", "method", "result", "params"]), inner)
+    ),
+)
+
+
+@given(JSON)
+def test_any_json_can_be_asked_anything(value: Any) -> None:
+    for message in parse(json.dumps(value).encode()).messages:
+        _ = (message.params, message.result, message.error, message.error_code, message.has_valid_id, repr(message))
+
+
+@given(st.binary())
+def test_any_bytes_can_be_parsed(data: bytes) -> None:
+    parse(data)
