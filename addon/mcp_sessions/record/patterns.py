@@ -26,14 +26,58 @@ OPAQUE = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~.+/=-]{1
 """A value that no person has chosen: a query's or a path's key. Letters and digits, and long."""
 
 PLAIN_HEADERS = frozenset(
-    """
-    accept accept-encoding accept-language accept-ranges access-control-allow-headers access-control-allow-methods
-    access-control-allow-origin access-control-expose-headers age allow alt-svc cache-control connection
-    content-encoding content-language content-length content-type date etag expect expires forwarded host
-    keep-alive last-event-id last-modified location mcp-method mcp-name mcp-protocol-version origin pragma referer
-    retry-after sec-fetch-dest sec-fetch-mode sec-fetch-site server strict-transport-security te trailer
-    transfer-encoding upgrade user-agent vary via www-authenticate x-content-type-options x-frame-options x-powered-by
-    """.split()
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "accept-ranges",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "age",
+        "allow",
+        "alt-svc",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-type",
+        "date",
+        "etag",
+        "expect",
+        "expires",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "last-event-id",
+        "last-modified",
+        "location",
+        "mcp-method",
+        "mcp-name",
+        "mcp-protocol-version",
+        "origin",
+        "pragma",
+        "referer",
+        "retry-after",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "server",
+        "strict-transport-security",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "vary",
+        "via",
+        "www-authenticate",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-powered-by",
+    }
 )
 """Headers whose value is no secret by its looks; what is known to be one is replaced in them all the same."""
 

@@ -11,7 +11,6 @@ from mitmproxy import exceptions, http, io
 
 from ..inject import OWN
 from ..streams import TRUNCATED
-from ..wire import headers as h
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, parse
@@ -116,7 +115,7 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
         if not light:
             one.answer_content = body_of(response)
             if one.streams:
-                times = next((metadata[key] for key in TIMES if isinstance(metadata.get(key), list)), [])
+                times: list[Any] = next((metadata[key] for key in TIMES if isinstance(metadata.get(key), list)), [])
                 known = [at for at in times if isinstance(at, (int, float))]
                 one.arrivals, one.timed = recorded.arrivals(one.answer_content, known, ended)
     presented = metadata.get(PRESENTED)

@@ -1,4 +1,4 @@
-"""A recording as it is understood: exchanges in the client's eyes, their messages and times, and who belongs together."""
+"""A recording as it is understood: exchanges in the client's eyes, their messages and times, sorted into sessions."""
 
 from __future__ import annotations
 
