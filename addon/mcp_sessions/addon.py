@@ -8,27 +8,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection as mconnection
-from mitmproxy import ctx, eventsequence, exceptions, flowfilter, http
+from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
+from mitmproxy.log import ALERT
 
-from . import resend
+from . import outcome, resend
 from .clients import Identifier, Liveness, Process
 from .commands import Commands
 from .core import Core
 from .decisions import Deliver, End, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
+from .eventlog import EventLog
 from .exchange import Exchange, Finish
-from .inject import OWN, Order, OwnRequests
+from .inject import OWN, REFUSED, Order, OwnRequests
 from .ledger import Endpoint, Session
 from .options import Settings, declare, settings
-from .records import AnyRecord, Weight
+from .outcome import Outcome
+from .playback import AGAIN, PRESENTED, PROCESS, TIMES, TIMES_LIMIT, Playback
+from .records import AnyRecord, Violation, Weight
 from .shaking import Shaking
 from .streams import StreamReader
+from .views.marks import mark_rules
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -39,6 +45,11 @@ logger = logging.getLogger(__name__)
 DELETES_AT_ONCE = 8
 IDENTIFY_PATIENCE = 1.0
 """Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
+
+OVERDUE_EVERY = 5.0
+"""Seconds between looks at what should have happened by now."""
+PAUSE = 0.5
+"""Seconds without another flow after which those read from a file are judged."""
 
 LEVELS = {Weight.INFO: logging.INFO, Weight.WARNING: logging.WARNING, Weight.ERROR: logging.ERROR}
 
@@ -52,6 +63,8 @@ class Live:
     reader: StreamReader | None = None
     refused: http.Response | None = None
     """The server's original answer, once the request has been sent again."""
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES_LIMIT + 1))
+    """When the events of its stream arrived."""
     settled: bool = False
     """Nothing more is to be decided: what answer there is now is given to the client."""
 
@@ -89,6 +102,13 @@ class McpSessions:
     def __init__(self) -> None:
         self.settings = Settings()
         self.core = Core(self.settings, self._tell)
+        self.playback = Playback(self.settings, self._tell, self._judged)
+        self.outcome = Outcome()
+        self._log: EventLog | None = None
+        self._read: WeakSet[http.HTTPFlow] = WeakSet()
+        """Flows that were read from a file."""
+        self._made: WeakSet[http.HTTPFlow] = WeakSet()
+        """Flows that were made here and only shown to other addons."""
         self.own = OwnRequests()
         self.commands = Commands(self)
         self.addons = [self.commands]
@@ -112,25 +132,33 @@ class McpSessions:
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
+        try:
+            self._configure(updated)
+        except exceptions.OptionsError as e:
+            if self._running:
+                raise
+            # At the start mitmproxy would show a traceback. An error logged there makes it exit, with status 1.
+            logger.error(f"mcp: {e}")
+
+    def _configure(self, updated: set[str]) -> None:
         if not any(name.startswith("mcp_") for name in updated):
             return
         try:
             chosen = settings({name: getattr(ctx.options, name) for name in Settings.model_fields})
             wanted = _filter(chosen.mcp_filter)
         except ValueError as e:
-            if self._running:
-                raise exceptions.OptionsError(str(e)) from None
-            # mitmproxy wraps what a script raises here in a traceback; an error in the log ends the start as well.
-            logger.error(f"mcp: {e}")
-            return
+            raise exceptions.OptionsError(str(e)) from None
         self.settings, self._filter = chosen, wanted
+        self._open_log(self.settings.mcp_log)
         self.core.configure(self.settings)
+        self.playback.configure(self.settings)
         self.identifier.enabled = self.settings.mcp_identify == "on"
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self._running = True
         self.liveness = Liveness(self._gone)
+        self._task(self._look_for_overdue())
         try:
             self._uninstall = resend.install()
         except RuntimeError as e:
@@ -141,6 +169,11 @@ class McpSessions:
 
     def done(self) -> None:
         """Leave mitmproxy as it was found."""
+        self.playback.play()
+        self.core.overdue(time.time())
+        if ctx.master.should_exit.is_set():  # not when the script is merely loaded again
+            self._sum_up()
+        self._open_log("")
         if self._uninstall:
             self._uninstall()
             self._uninstall = None
@@ -156,6 +189,9 @@ class McpSessions:
     @fail_open
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A request was read."""
+        if not flow.live and (flow.response or flow.error) and flow not in self._made:
+            self._read.add(flow)
+            return None
         if OWN in flow.metadata or flow.client_conn.peername is None:
             return None
         request = flow.request
@@ -217,6 +253,8 @@ class McpSessions:
     def _carry_out_request(self, live: Live, decision: OnRequest | OnAnswer) -> None:
         match decision:
             case Forward(session_id):
+                if session_id is not None and live.x.presented is not None:
+                    live.flow.metadata[PRESENTED] = live.x.presented
                 _set_session_id(live.flow.request.headers, session_id)
             case Reply(status):
                 live.settled = True
@@ -245,6 +283,7 @@ class McpSessions:
         if self.core.wants_stream(x):
 
             def on_event(event: Event, at: float) -> None:
+                live.times.append(at)
                 self.core.streamed(x, event, at)
 
             live.reader = StreamReader(flow, on_event, self.settings.body_limit)
@@ -255,6 +294,9 @@ class McpSessions:
     @fail_open
     def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """An answer was read whole, or a stream has ended."""
+        if flow in self._read and flow.error is None:
+            self._play(flow)
+            return None
         live = self._live.get(flow.id)
         if live is None or flow.response is None:
             return None
@@ -300,6 +342,9 @@ class McpSessions:
         self.core.recoveries.resent(live.x)
         refused = self._keep_refused(live)
         live.refused = live.refused or refused
+        flow.metadata[AGAIN] = live.x.attempts
+        if live.x.presented is not None:
+            flow.metadata[PRESENTED] = live.x.presented
         _set_session_id(flow.request.headers, decision.session_id)
         if decision.drop_last_event_id:
             flow.request.headers.pop(h.LAST_EVENT_ID, None)
@@ -338,7 +383,9 @@ class McpSessions:
         assert flow.response
         refused = flow.response.copy()
         copy = flow.copy()
-        copy.metadata[OWN] = "refused"
+        copy.metadata[OWN] = REFUSED
+        self._made.add(copy)
+        self._remember(copy, live)
         copy.comment = f"refused {refused.status_code}: {live.x.what}, sent again as {flow.id[:8]}"
         self._task(_show(copy))
         return refused
@@ -346,6 +393,9 @@ class McpSessions:
     @fail_open
     def error(self, flow: http.HTTPFlow) -> None:
         """A flow broke off."""
+        if flow in self._read:
+            self._play(flow)
+            return
         by_client = resend.broken_by_client(flow)
         live = self._live.get(flow.id)
         if live is None:
@@ -356,7 +406,39 @@ class McpSessions:
 
     def _over(self, live: Live, finish: Finish) -> None:
         self._live.pop(live.flow.id, None)
+        if live.reader is not None and live.reader.unread:
+            live.x.facts["unread"] = True
         self._end(self.core.finished(live.x, finish, time.time()))
+        self._remember(live.flow, live)
+        mark_rules(live.flow, live.x.findings)
+
+    def _remember(self, flow: http.HTTPFlow, live: Live) -> None:
+        """Note on a flow what can't be seen from it when it is read from a file again."""
+        client = live.x.connection.client or live.x.client
+        if client.pid is not None and client.started is not None:
+            flow.metadata[PROCESS] = [client.name, client.pid, client.started, client.parent or 0]
+        if live.reader is not None and len(live.times) <= TIMES_LIMIT:
+            flow.metadata[TIMES] = list(live.times)
+
+    # Flows from a file
+
+    def _play(self, flow: http.HTTPFlow) -> None:
+        if not self.playback.waiting:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_all, -1)
+        self.playback.add(flow)
+
+    def _play_all(self, before: int) -> None:
+        """Judge what was read, once nothing more comes."""
+        waiting = self.playback.waiting
+        if waiting and waiting != before:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_all, waiting)
+            return
+        self.playback.play()
+
+    def _judged(self, flow: http.HTTPFlow, rule_ids: list[str]) -> None:
+        if rule_ids:
+            mark_rules(flow, rule_ids)
+            ctx.master.addons.trigger(hooks.UpdateHook([flow]))
 
     # Clients
 
@@ -438,6 +520,11 @@ class McpSessions:
             sent = await self.own.send(order, self._routes.get(session), self.settings.mcp_end_timeout)
         self.core.ended(end, sent.status, sent.problem, time.time())
 
+    async def _look_for_overdue(self) -> None:
+        while True:
+            await asyncio.sleep(OVERDUE_EVERY)
+            self.core.overdue(time.time())
+
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -446,6 +533,31 @@ class McpSessions:
 
     def _tell(self, record: AnyRecord) -> None:
         logger.log(LEVELS[record.weight], record.line())
+        if isinstance(record, Violation):
+            self.outcome.add(record)
+        if self._log is not None:
+            self._log.put(record)
+
+    def _open_log(self, path: str) -> None:
+        if self._log is not None and self._log.path == path:
+            return
+        opened = None
+        if path:
+            try:
+                opened = EventLog(path)
+            except OSError as e:
+                raise exceptions.OptionsError(f"mcp_log: {path}: {e.strerror}") from None
+        if self._log is not None:
+            self._log.close()
+        self._log = opened
+
+    def _sum_up(self) -> None:
+        """Say how it went, and what that means for the exit status of the wrapper commands."""
+        summary = self.outcome.summary()
+        if summary:
+            logger.log(ALERT, summary)
+        if self.outcome.fails(self.settings.fail_on):
+            outcome.FAILED.append(f"mcp_fail_on is {self.settings.mcp_fail_on}, and such a violation was seen")
 
 
 async def _show(flow: http.HTTPFlow) -> None:

@@ -6,9 +6,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from mitmproxy import command
+from mitmproxy import command, exceptions
 from mitmproxy.log import ALERT
 
+from .rules import catalogue
+from .rules.pages import explain
 from .views.table import sessions_table
 
 if TYPE_CHECKING:
@@ -27,3 +29,11 @@ class Commands:
     def sessions(self) -> None:
         """Print the ledger: every session, whose it is and how it stands."""
         logger.log(ALERT, sessions_table(self._addon.core.ledger, time.time()))
+
+    @command.command("mcp.explain")
+    def explain(self, rule: str) -> None:
+        """Print what a rule is about: what is wrong, why it hurts, the clause, an example of each kind."""
+        entry = catalogue().get(rule.strip().upper())
+        if entry is None:
+            raise exceptions.CommandError(f"there is no rule {rule[:40]!r}; they are listed in docs/rules.md")
+        logger.log(ALERT, explain(entry))

@@ -24,9 +24,9 @@ from .recovery.recoveries import Recoveries
 from .rules import Judge
 from .telling import Telling
 from .wire import headers as h
-from .wire.headers import HeaderMap
-from .wire.jsonrpc import Body, Kind, Message, dump, parse
-from .wire.revision import Era, era
+from .wire.headers import HeaderMap, coded
+from .wire.jsonrpc import UNREAD, Body, Kind, Message, dump, parse
+from .wire.revision import Era, era, is_stateless
 from .wire.sse import Event, encode
 
 
@@ -37,7 +37,7 @@ class Core:
         self._settings = settings
         self.ledger = Ledger()
         self.telling = Telling(tell)
-        self.judge = Judge(self.telling.complain)
+        self.judge = Judge(self.telling.complain, self.telling.failed, settings.silenced, settings.level)
         self._recovery = Recovery()
         self.endings = Endings(settings, self.ledger, self._recovery, self.judge, self.telling)
         self.recoveries = Recoveries(settings, self.ledger, self._recovery, self.endings, self.telling)
@@ -45,6 +45,7 @@ class Core:
     def configure(self, settings: Settings) -> None:
         """Take over other settings."""
         self._settings = self.endings.settings = self.recoveries.settings = settings
+        self.judge.limit(settings.silenced, settings.level)
 
     # What a client sends
 
@@ -60,8 +61,13 @@ class Core:
         at: float,
     ) -> Exchange:
         """A request that is MCP, as an exchange that has just begun."""
-        body = parse(content) if verb == "POST" else Body()
-        first = body.first
+        body = _body(headers, content) if verb == "POST" else Body()
+        method, params = (body.first.method, body.first.params) if body.first else (None, None)
+        presented = headers.get(h.SESSION_ID)
+        spoken = era(headers.get(h.PROTOCOL_VERSION), method, params)
+        known = self.ledger.find(endpoint, presented) if presented else None
+        if known is not None and not is_stateless(method, params):
+            spoken = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
         return Exchange(
             exchange_id,
             at,
@@ -70,7 +76,7 @@ class Core:
             url,
             headers,
             body,
-            era(headers.get(h.PROTOCOL_VERSION), first.method if first else None, first.params if first else None),
+            spoken,
             connection,
             self.ledger.client_of(connection, headers, at),
             self.ledger.fingerprint(headers),
@@ -87,8 +93,6 @@ class Core:
             _introduce(x.client, x.message.params.get("clientInfo"))
         session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
         if session is None:
-            if x.presented is None and self.ledger.holds(x.client, x.endpoint):
-                x.facts["holds"] = True
             self.judge.request(x)
             return Forward()
         if session.mapped and not _made_for(session, x):
@@ -175,7 +179,7 @@ class Core:
         if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
             x.responded = True
             self._understood(x, message)
-        self.judge.event(x, event, message, at)
+        self.judge.event(x, event, body, at)
 
     def answered(self, x: Exchange, content: bytes, at: float) -> OnAnswer:
         """An answer that is no stream was read whole. Decides what becomes of it."""
@@ -341,6 +345,11 @@ class Core:
         """It was found out which process is behind a connection, or that this can't be known."""
         self.ledger.identified(connection, process, at)
 
+    def overdue(self, at: float) -> None:
+        """Time has passed without anything else happening."""
+        self.telling.now = at
+        self.judge.overdue(at)
+
     def disconnected(self, connection_id: str, at: float) -> Connection | None:
         """A connection of a client was closed. That proves nothing."""
         self.telling.now = at
@@ -355,6 +364,10 @@ class Core:
         """The proxy's own DELETE was answered, or could not be delivered (no status)."""
         self.telling.now = at
         self.endings.ended(end, status, problem, at)
+
+
+def _body(headers: HeaderMap, content: bytes | None) -> Body:
+    return UNREAD if content is None or coded(headers) else parse(content)
 
 
 def _introduce(client: Client, info: Any) -> None:

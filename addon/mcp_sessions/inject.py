@@ -22,6 +22,9 @@ from .wire.sse import Decoder
 OWN = "mcp_own"
 """Flow metadata: what kind of flow of the proxy's own it is. Such flows are never taken for a client's."""
 
+REFUSED = "refused"
+"""The kind of own flow that keeps a refused answer; the client's flow carries the answer to the second attempt."""
+
 CLOSING = 2.0
 """Seconds that a request which was given up has for closing its connection."""
 

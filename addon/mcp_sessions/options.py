@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .recovery.classify import DIALECTS
+from .rules.entries import Level, catalogue
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -48,6 +49,16 @@ class Settings(BaseModel):
         30, ge=1, le=600, description="Seconds within which a handshake in a client's place must be answered."
     )
     mcp_end: Literal["on", "off"] = Field("on", description="Send DELETE for sessions whose client is gone.")
+    mcp_log: str = Field(
+        "", description="Append every violation, change of a session and action to this file, as JSON lines."
+    )
+    mcp_level: Literal["must", "should", "practice"] = Field(
+        "practice", description="Judge by rules of this level and above; practice is what no clause forbids."
+    )
+    mcp_silence: str = Field("", description="Rules that are not judged, by id, with commas between: MCP103,MCP308.")
+    mcp_fail_on: Literal["never", "must", "should", "practice"] = Field(
+        "never", description="Let mcp-mitmdump exit with status 3 if a violation of this level or above was seen."
+    )
     mcp_end_timeout: int = Field(10, ge=1, le=600, description="Seconds within which a DELETE must be answered.")
 
     @field_validator("mcp_body_limit")
@@ -71,12 +82,39 @@ class Settings(BaseModel):
         """`mcp_recover_dialects` as statuses."""
         return frozenset(int(value) for value in self.mcp_recover_dialects)
 
+    @field_validator("mcp_silence")
+    @classmethod
+    def _are_rules(cls, value: str) -> str:
+        unknown = [rule for rule in _listed(value) if rule not in catalogue()]
+        if unknown:
+            raise ValueError(f"there is no rule {unknown[0]!r}")
+        return value
+
+    @property
+    def silenced(self) -> frozenset[str]:
+        """The ids in `mcp_silence`."""
+        return frozenset(_listed(self.mcp_silence))
+
+    @property
+    def level(self) -> Level:
+        """`mcp_level` as the catalogue has it."""
+        return Level(self.mcp_level.upper())
+
+    @property
+    def fail_on(self) -> Level | None:
+        """`mcp_fail_on` as the catalogue has it; None for never."""
+        return None if self.mcp_fail_on == "never" else Level(self.mcp_fail_on.upper())
+
     @property
     def body_limit(self) -> int:
         """`mcp_body_limit` in bytes."""
         found = _SIZE.fullmatch(self.mcp_body_limit)
         assert found
         return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip().upper() for part in value.split(",") if part.strip()]
 
 
 class Loader(Protocol):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 SCHEMA_VERSION = 1
 
@@ -21,7 +21,7 @@ class Weight(StrEnum):
 class Record(BaseModel):
     """What every record has. Sessions are shortened; nothing here is a secret."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     v: int = SCHEMA_VERSION
     """Version of this schema."""
@@ -98,3 +98,15 @@ class Action(Record):
 
 
 type AnyRecord = Violation | Change | Action
+
+LINE: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[Violation | Change | Action, Field(discriminator="kind")])
+"""Reads and describes a line of `mcp_log`."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a line of `mcp_log`."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"A line of mcp_log, version {SCHEMA_VERSION}",
+        **LINE.json_schema(),
+    }

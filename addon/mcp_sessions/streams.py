@@ -34,6 +34,8 @@ class StreamReader:
         self.prefix = b""
         """Events of the proxy's own, which go out before the first of the server's."""
         self._undo: Undo | None = None
+        self.unread = False
+        """Part of the stream could not be read."""
         coding = flow.response.headers.get("content-encoding", "")
         try:
             self._undo = Undo(coding, DECODED_LIMIT) if coding else None
@@ -51,6 +53,7 @@ class StreamReader:
                     self._stop_reading(str(e))
                 except Exception:
                     logger.exception("mcp: could not read along with a stream; it passes unread")
+                    self.unread = True
                     self._decoder = None
         else:
             self.finish()
@@ -90,5 +93,6 @@ class StreamReader:
         self._dropped += len(chunk) - len(kept)
 
     def _stop_reading(self, why: str) -> None:
+        self.unread = True
         logger.warning(f"mcp: a stream passes unread: {why}")
         self._decoder = None

@@ -48,6 +48,18 @@ class Telling:
             )
         )
 
+    def failed(self, rule: Rule, error: Exception, x: Exchange | None) -> None:
+        """A check failed itself, through no fault of the traffic's."""
+        self.tell(
+            Action(
+                at=self.now,
+                what=f"could not check {rule.id}, please report it",
+                flow=x.id if x else "",
+                detail=printable(f"{error!r}", 200),
+                weight=Weight.ERROR,
+            )
+        )
+
     def complain(
         self, rule: Rule, detail: str, revision: str | None, session: Session | None, x: Exchange | None
     ) -> None:
@@ -63,7 +75,7 @@ class Telling:
                 rule=rule.id,
                 name=rule.name,
                 party=rule.party,
-                level=rule.level,
+                level=rule.level_in(revision),
                 clause=rule.address(revision),
                 detail=detail,
             )

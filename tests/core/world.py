@@ -27,6 +27,7 @@ class FakeProcess:
     pid: int
     started: float = 1.0
     name: str = "client"
+    parent: int | None = None
 
 
 @dataclass

@@ -38,6 +38,8 @@ class Process:
     pid: int
     started: float
     name: str = field(compare=False)
+    parent: int | None = field(default=None, compare=False)
+    """The pid of the parent when it was read; None if that is not known."""
 
     def __str__(self) -> str:
         name = "".join(c if c.isprintable() else "?" for c in self.name[:_NAME_LIMIT])
@@ -51,12 +53,12 @@ def read(pid: int) -> Process | None:
     """
     if _LINUX:
         stat = _stat(pid)
-        return None if stat is None or stat.gone else Process(pid, stat.started, _name(pid, stat.name))
+        return None if stat is None or stat.gone else Process(pid, stat.started, _name(pid, stat.name), stat.parent)
     try:
         handle = psutil.Process(pid)
         if handle.status() == psutil.STATUS_ZOMBIE:
             return None
-        process = Process(pid, handle.create_time(), handle.name())
+        process = Process(pid, handle.create_time(), handle.name(), handle.ppid())
     except psutil.AccessDenied as error:
         raise PermissionError(errno.EACCES, str(error)) from error
     except psutil.Error:

@@ -57,7 +57,7 @@ class Endings:
     def end(self, session: Session, evidence: str, at: float) -> list[End]:
         """Decide to end a session that its client has left."""
         session.evidence = evidence
-        self._judge.abandoned(session)
+        self._judge.abandoned(session, at)
         if self.settings.mcp_end == "off" or not session.apply(Cause.ENDING, at, evidence):
             return []
         self._telling.change(session, "ending", evidence)

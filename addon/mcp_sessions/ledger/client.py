@@ -24,6 +24,10 @@ class ProcessLike(Protocol):
     def name(self) -> str:
         """What it is called."""
 
+    @property
+    def parent(self) -> int | None:
+        """The pid of its parent; None if that is not known."""
+
 
 class ClientKey(NamedTuple):
     """What makes two connections belong to one client.
@@ -53,6 +57,8 @@ class Client:
     last_seen: float
     pid: int | None = None
     started: float | None = None
+    parent: int | None = None
+    """The pid of its parent process; None if that is not known."""
     user_agent: str = ""
     info: dict[str, str] = field(default_factory=dict)
     """`clientInfo` of its latest `initialize`: name and version, shortened."""

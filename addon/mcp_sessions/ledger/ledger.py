@@ -90,6 +90,7 @@ class Ledger:
                 last_seen=at,
                 pid=process.pid,
                 started=process.started,
+                parent=process.parent,
             )
             self._enter(client)
         self._join(connection, client, at)

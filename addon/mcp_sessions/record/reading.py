@@ -10,6 +10,7 @@ from typing import Any
 from mitmproxy import exceptions, http, io
 
 from ..inject import OWN
+from ..playback import PRESENTED, PROCESS, TIMES
 from ..streams import TRUNCATED
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import HeaderMap
@@ -19,8 +20,7 @@ from . import recorded
 from .recorded import Recorded
 
 SESSION, NUMBER, CLIENT = "mcp_session", "mcp_session_number", "mcp_client"
-PRESENTED, PROCESS, RULES = "mcp_presented", "mcp_process", "mcp_rules"
-TIMES = ("mcp_arrivals", "mcp_times")
+RULES, ARRIVALS = "mcp_rules", "mcp_arrivals"
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes that a body may grow to when its content coding is undone."""
@@ -115,7 +115,9 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
         if not light:
             one.answer_content = body_of(response)
             if one.streams:
-                times: list[Any] = next((metadata[key] for key in TIMES if isinstance(metadata.get(key), list)), [])
+                times: list[Any] = next(
+                    (metadata[key] for key in (ARRIVALS, TIMES) if isinstance(metadata.get(key), list)), []
+                )
                 known = [at for at in times if isinstance(at, (int, float))]
                 one.arrivals, one.timed = recorded.arrivals(one.answer_content, known, ended)
     presented = metadata.get(PRESENTED)

@@ -16,6 +16,7 @@ from ..exchange import Exchange
 from ..ledger import State
 from ..wire.jsonrpc import METHOD_NOT_FOUND
 from ..wire.revision import Era
+from . import wording
 
 REFUSALS = frozenset({200, 400, 401, 403, 404, 410, 503})
 """Statuses that some server was seen to use for a session it does not know."""
@@ -59,12 +60,7 @@ class Dialect:
 DIALECTS = (
     Dialect(
         400,
-        re.compile(
-            r"no valid session|invalid (or missing |or expired )?session|session (id )?(not found|is invalid|expired|"
-            r"has expired|terminated|unknown|does not exist)|unknown session|server not initiali[sz]ed|"
-            r"not initiali[sz]ed",
-            re.I,
-        ),
+        wording.LOST,
         "server-everything and much code copied from the old examples; Python and TypeScript servers without a session",
     ),
     Dialect(
@@ -74,9 +70,6 @@ DIALECTS = (
     Dialect(503, re.compile(r"session", re.I), "hosted servers that scale"),
     Dialect(200, re.compile(r"session (not found|expired|unknown|terminated)|unknown session", re.I), "gateways"),
 )
-
-_STALE_EVENT = re.compile(r"event (id )?(was )?not found|unknown event|last-event-id", re.I)
-_SESSION = re.compile(r"session", re.I)
 
 
 def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
@@ -119,13 +112,13 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
 
 
 def _read_404(x: Exchange, said: str, code: int | None) -> Reading:
-    if x.verb == "GET" and "last-event-id" in x.headers and _STALE_EVENT.search(said):
+    if x.verb == "GET" and "last-event-id" in x.headers and wording.STALE_EVENT.search(said):
         return Reading(Verdict.STALE_EVENT, "404 that names the event")
-    if code is not None and _SESSION.search(said):
+    if code is not None and wording.SESSION.search(said):
         return Reading(Verdict.LOST, f"404 with JSON-RPC {code} that names the session")
     known = x.session is not None and x.session.initialize is not None
     if known:
         return Reading(Verdict.LOST, "404 on a session that this server had opened")
-    if _SESSION.search(said):
+    if wording.SESSION.search(said):
         return Reading(Verdict.LOST, "404 that names the session")
     return Reading(Verdict.WRONG_PATH, "404 on an id that this server was never seen to know")

@@ -1,1 +1,127 @@
-"""Checks of how a server answers."""
+"""Checks of how a server answers: statuses, media types, bodies."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from ..exchange import Exchange
+from ..ledger import printable
+from ..wire import headers as h
+from ..wire.headers import coded
+from ..wire.jsonrpc import Kind
+from ..wire.revision import FIRST_STATELESS, REVISIONS, is_revision
+from .checks import on_answer
+from .facts import notes, valid_key
+
+GATEWAYS = frozenset({401, 403, 407, 408, 413, 421, 425, 429})
+"""Statuses about credentials, or in the words of somebody in front of the server."""
+
+
+def from_gateway(x: Exchange) -> bool:
+    """Whether this refusal may be the word of somebody in front of the server."""
+    if x.status is None or x.status in GATEWAYS:
+        return True
+    return x.status >= 500 and (x.answer is None or x.answer.first is None or x.answer.first.kind is Kind.INVALID)
+
+
+@on_answer("MCP201", "POST", ok=True)
+def accepted_not_202(x: Exchange) -> str | None:
+    """What needs no answer is accepted with 202 and no body."""
+    if x.verb != "POST" or not x.ok or not x.body.messages:
+        return None
+    if any(message.kind not in (Kind.NOTIFICATION, Kind.RESPONSE) for message in x.body.messages):
+        return None
+    if x.status != 202:
+        return f"{printable(x.what)} answered {x.status}"
+    body = x.answer is not None and (x.answer.messages or x.answer.problem not in ("", "empty"))
+    return f"{printable(x.what)} answered 202 with a body" if body else None
+
+
+@on_answer("MCP202", "POST", ok=True)
+def answer_content_type(x: Exchange) -> str | None:
+    """A request is answered with JSON or an event stream."""
+    if x.verb != "POST" or not x.ok or x.answer_headers is None or not notes(x).due:
+        return None
+    if x.answer_headers.content_type in (h.JSON, h.SSE):
+        return None
+    return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
+
+
+@on_answer("MCP203", "POST", ok=True)
+def answer_not_jsonrpc(x: Exchange) -> str | None:
+    """A JSON answer is the response to the request."""
+    answer, headers = x.answer, x.answer_headers
+    if x.verb != "POST" or not x.ok or answer is None or headers is None or headers.content_type != h.JSON:
+        return None
+    asked = [message for message in x.body.messages if message.kind is Kind.REQUEST]
+    if not asked or x.body.sniffed or answer.sniffed or (answer.problem and coded(headers)):
+        return None
+    if answer.problem:
+        return answer.problem
+    if answer.batch and not x.body.batch:
+        return "an array in answer to a single request"
+    if any(message.kind is not Kind.RESPONSE for message in answer.messages):
+        return "not a JSON-RPC response"
+    unread = any(rule in x.findings for rule in ("MCP106", "MCP107", "MCP108", "MCP109"))
+    if unread and all(message.error is not None and message.id is None for message in answer.messages):
+        return None
+    wanted = {message.id for message in asked if valid_key(message.id)}
+    got = [message.id for message in answer.messages]
+    strange = [found for found in got if not valid_key(found) or found not in wanted]
+    if strange:
+        return f"answers id {printable(strange[0])}"
+    if len(got) != len(set(got)):
+        return "answers one id twice"
+    return f"{len(wanted) - len(got)} requests of the batch are not answered" if len(got) < len(wanted) else None
+
+
+@on_answer("MCP204", "GET")
+def get_answer(x: Exchange) -> str | None:
+    """A GET is answered with an event stream or 405."""
+    if x.verb != "GET" or not (x.ok or x.status == 501) or x.answer_headers is None:
+        return None
+    kept = notes(x)
+    if (x.presented and kept.talk is None) or (kept.talk is not None and kept.talk.deleted_at is not None):
+        return None
+    if x.ok and x.answer_headers.content_type == h.SSE:
+        return None
+    return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
+
+
+@on_answer("MCP205", ok=True)
+def unknown_version_accepted(x: Exchange) -> str | None:
+    """A revision that nobody knows is refused."""
+    said = x.headers.get(h.PROTOCOL_VERSION, "").strip()
+    if not said or not x.ok or said in REVISIONS or said.upper().startswith("DRAFT"):
+        return None
+    if is_revision(said) and said > FIRST_STATELESS:
+        return None
+    return f"MCP-Protocol-Version: {printable(said)} answered {x.status}"
+
+
+@on_answer("MCP206", ok=True)
+def foreign_origin_accepted(x: Exchange) -> str | None:
+    """A server on loopback refuses what a foreign site sends."""
+    origin = x.headers.get("origin")
+    if origin is None or not x.ok or not is_loopback(x.endpoint.host):
+        return None
+    try:
+        site = urlsplit(origin)
+        host = site.hostname
+    except ValueError:
+        return None
+    if site.scheme not in ("http", "https") or not host or is_loopback(host):
+        return None
+    return f"Origin: {printable(origin)} answered {x.status}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this is a name or an address of the host itself."""
+    host = host.strip("[]").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,60 +1,91 @@
 """How a check is written and registered: a small function of an exchange, at one moment of its life.
 
 A check returns None where the rule is kept or where it cannot tell, and a detail (which may be empty) where it is
-broken; a list of details for several occurrences at once.
+broken; a list of details for several occurrences at once. A rule may have checks at several moments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple
 
 from ..exchange import Exchange
 from ..ledger import Session
-from ..wire.jsonrpc import Message
+from ..wire.jsonrpc import Body
 from ..wire.sse import Event
+from .facts import Talk
 
 
 class Moment(Enum):
     """When a check looks."""
 
-    REQUEST = auto()  # the request was read; the ledger still stands as it was before it
-    ANSWER = auto()  # the answer was read, or its headers if it is a stream
+    REQUEST = auto()  # the request was read; all facts still stand as they were before it
+    ANSWER = auto()  # the answer was read, or its headers if it is a stream; the ledger stands as before it
     EVENT = auto()  # an event arrived on a stream
     FINISH = auto()  # the exchange is over
     ABANDONED = auto()  # the client of a session is gone, and the session was not ended
 
 
+class Arrival(NamedTuple):
+    """An event as it arrived, what its data is (None where it has none), and when."""
+
+    event: Event
+    body: Body | None
+    at: float
+
+
+class Left(NamedTuple):
+    """A session whose client is gone, what was said in it, and when that was found."""
+
+    session: Session
+    talk: Talk
+    at: float
+
+
 type Verdict = str | list[str] | None
 type OnExchange = Callable[[Exchange], Verdict]
-type OnEvent = Callable[[Exchange, Event, Message | None, float], Verdict]
-type OnSession = Callable[[Session], Verdict]
-
-ON_EXCHANGE: dict[str, tuple[Moment, OnExchange]] = {}
-ON_EVENT: dict[str, OnEvent] = {}
-ON_SESSION: dict[str, OnSession] = {}
+type OnEvent = Callable[[Exchange, Arrival], Verdict]
+type OnSession = Callable[[Left], Verdict]
 
 
-def on_request(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+class Check(NamedTuple):
+    """A check of exchanges, and for which of them it is asked at all."""
+
+    rule_id: str
+    moment: Moment
+    check: OnExchange
+    verb: str
+    """Empty for any."""
+    ok: bool | None
+    """Only for answers with a 2xx status (or without); None for any."""
+
+
+ON_EXCHANGE: list[Check] = []
+ON_EVENT: list[tuple[str, OnEvent]] = []
+ON_SESSION: list[tuple[str, OnSession]] = []
+
+
+def on_request(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the request was read."""
-    return _on_exchange(rule_id, Moment.REQUEST)
+    return _on_exchange(rule_id, Moment.REQUEST, verb)
 
 
-def on_answer(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+def on_answer(rule_id: str, verb: str = "", *, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the answer was read, or the head of a stream."""
-    return _on_exchange(rule_id, Moment.ANSWER)
+    return _on_exchange(rule_id, Moment.ANSWER, verb, ok)
 
 
-def on_finish(rule_id: str) -> Callable[[OnExchange], OnExchange]:
+def on_finish(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the exchange is over."""
-    return _on_exchange(rule_id, Moment.FINISH)
+    return _on_exchange(rule_id, Moment.FINISH, verb)
 
 
 def on_event(rule_id: str) -> Callable[[OnEvent], OnEvent]:
     """Register a check that looks at each event of a stream."""
 
     def register(check: OnEvent) -> OnEvent:
-        ON_EVENT[rule_id] = check
+        ON_EVENT.append((rule_id, check))
         return check
 
     return register
@@ -64,15 +95,15 @@ def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
     """Register a check that looks when a session's client is gone."""
 
     def register(check: OnSession) -> OnSession:
-        ON_SESSION[rule_id] = check
+        ON_SESSION.append((rule_id, check))
         return check
 
     return register
 
 
-def _on_exchange(rule_id: str, moment: Moment) -> Callable[[OnExchange], OnExchange]:
+def _on_exchange(rule_id: str, moment: Moment, verb: str, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
     def register(check: OnExchange) -> OnExchange:
-        ON_EXCHANGE[rule_id] = (moment, check)
+        ON_EXCHANGE.append(Check(rule_id, moment, check, verb, ok))
         return check
 
     return register

@@ -24,6 +24,11 @@ class Level(StrEnum):
     SHOULD = "SHOULD"
     PRACTICE = "PRACTICE"
 
+    @property
+    def weight(self) -> int:
+        """The stronger, the higher."""
+        return {"MUST": 3, "SHOULD": 2, "PRACTICE": 1}[self.value]
+
 
 class Rule(BaseModel):
     """One entry of the catalogue. Ids are never used again."""
@@ -48,6 +53,12 @@ class Rule(BaseModel):
     """Rules that the transcript can't help breaking as well."""
     good: str
     """A near miss that keeps it."""
+
+    def level_in(self, revision: str | None) -> Level:
+        """How strongly this revision words it; the weakest where the revision is not known."""
+        if revision is not None:
+            return self.level_by_revision.get(revision, self.level)
+        return min((self.level, *self.level_by_revision.values()), key=lambda level: level.weight)
 
     def address(self, revision: str | None = None) -> str:
         """Where the clause stands, in this revision or else the newest that the rule is for; empty if nowhere."""

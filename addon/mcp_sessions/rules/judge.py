@@ -5,101 +5,180 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from importlib import import_module
+from itertools import product
 
 from ..exchange import Exchange
 from ..ledger import Session
-from ..wire import headers as h
-from ..wire.jsonrpc import Message
+from ..wire.jsonrpc import Body
 from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
-from .checks import ON_EVENT, ON_EXCHANGE, ON_SESSION, Moment, OnEvent, OnExchange, OnSession, Verdict
-from .entries import FAMILIES, Rule, catalogue
+from .checks import ON_EVENT, ON_EXCHANGE, ON_SESSION, Arrival, Left, Moment, OnEvent, OnExchange, OnSession, Verdict
+from .entries import FAMILIES, Level, Rule, catalogue
+from .facts import notes, revision_of
+from .memory import Memory
+from .streams import LEFT_OPEN
 
 for _family in FAMILIES:
     import_module(f"{__package__}.{_family}")
+
+type Failed = Callable[[Rule, Exception, Exchange | None], None]
+"""Told of a check that failed itself. Nothing else comes of that: the traffic and the other checks go on."""
 
 type Complain = Callable[[Rule, str, str | None, Session | None, Exchange | None], None]
 """Told of each violation: the rule, a detail, the revision it was judged by, the session and the exchange."""
 
 
-def revision_of(x: Exchange) -> str | None:
-    """The revision that an exchange is judged by; None where only its era is known."""
-    if x.session is not None and x.session.revision in SESSION_REVISIONS and x.era is Era.SESSION:
-        return x.session.revision
-    header = x.headers.get(h.PROTOCOL_VERSION)
-    if header in REVISIONS:
-        return header
-    if x.era is Era.STATELESS:
-        return STATELESS_REVISIONS[0]
-    negotiated = x.facts.get("negotiated")
-    return negotiated if negotiated in SESSION_REVISIONS else None
+type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchange], ...]]
+"""Checks by revision, whether the era is the stateless one, verb, and whether the answer is 2xx."""
+
+VERBS = ("POST", "GET", "DELETE")
 
 
 class Judge:
-    """Judges by the catalogue, less the rules that are silenced."""
+    """Judges by the catalogue, less the rules that are silenced or below the level that is asked for."""
 
-    def __init__(self, complain: Complain, silenced: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        complain: Complain,
+        failed: Failed,
+        silenced: Collection[str] = (),
+        level: Level = Level.PRACTICE,
+    ) -> None:
         self._complain = complain
+        self._failed = failed
         self.counts: Counter[str] = Counter()
+        self._memory = Memory()
+        self.limit(silenced, level)
+
+    def limit(self, silenced: Collection[str], level: Level) -> None:
+        """Judge by these rules from now on; what is remembered stays."""
         rules = [rule for rule in catalogue().values() if rule.id not in silenced]
-        self._exchange: dict[tuple[Moment, str | None, Era], tuple[tuple[Rule, OnExchange], ...]] = {}
-        self._event: dict[tuple[str | None, Era], tuple[tuple[Rule, OnEvent], ...]] = {}
+        self._on_request: Table = {}
+        self._on_answer: Table = {}
+        self._on_finish: Table = {}
+        self._event: dict[tuple[str | None, bool], tuple[tuple[Rule, OnEvent], ...]] = {}
         self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
         for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
             for revision in (*revisions, None):
-                # Where the revision is not known, only what holds in all of the era's revisions is judged.
-                wanted = set(revisions if revision is None else (revision,))
-                here = [rule for rule in rules if wanted <= set(rule.revisions)]
-                for moment in (Moment.REQUEST, Moment.ANSWER, Moment.FINISH):
-                    self._exchange[moment, revision, era] = tuple(
-                        (rule, ON_EXCHANGE[rule.id][1])
-                        for rule in here
-                        if rule.id in ON_EXCHANGE and ON_EXCHANGE[rule.id][0] is moment
-                    )
-                self._event[revision, era] = tuple((rule, ON_EVENT[rule.id]) for rule in here if rule.id in ON_EVENT)
+                # Where the revision is not known, only what holds in all that it may be is judged.
+                wanted = {revision} if revision else set(revisions if era is Era.SESSION else REVISIONS)
+                here = {
+                    rule.id: rule
+                    for rule in rules
+                    if wanted <= set(rule.revisions) and rule.level_in(revision).weight >= level.weight
+                }
+                for verb, ok in product(VERBS, (True, False)):
+                    chosen = [
+                        (check.moment, (here[check.rule_id], check.check))
+                        for check in ON_EXCHANGE
+                        if check.rule_id in here and check.verb in ("", verb) and check.ok in (None, ok)
+                    ]
+                    for moment, table in (
+                        (Moment.REQUEST, self._on_request),
+                        (Moment.ANSWER, self._on_answer),
+                        (Moment.FINISH, self._on_finish),
+                    ):
+                        table[revision, era is Era.STATELESS, verb, ok] = tuple(
+                            pair for when, pair in chosen if when is moment
+                        )
+                self._event[revision, era is Era.STATELESS] = tuple(
+                    (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
+                )
                 if era is Era.SESSION:
                     self._session[revision or ""] = tuple(
-                        (rule, ON_SESSION[rule.id]) for rule in here if rule.id in ON_SESSION
+                        (here[rule_id], check) for rule_id, check in ON_SESSION if rule_id in here
                     )
 
     def request(self, x: Exchange) -> None:
         """The request was read; the ledger still stands as it was before it."""
-        self._judge(x, Moment.REQUEST)
+        if self._memory.lingering:
+            self.overdue(x.at)
+        self._memory.entered(x)
+        if not x.attempts:
+            self._judge(x, self._on_request)
+        self._memory.requested(x)
 
     def answer(self, x: Exchange) -> None:
         """The answer was read, or its headers if it is a stream."""
-        self._judge(x, Moment.ANSWER)
+        if x.attempts > notes(x).attempts:
+            self._memory.sent_again(x)
+        if x.answer is not None:
+            self._memory.learn(x, x.answer.first)
+        # What was sent again is not judged again: the server's own answer was the first.
+        if not x.attempts:
+            self._judge(x, self._on_answer)
+        self._memory.answered(x)
+
+    def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
+        """An event arrived on a stream."""
+        for message in body.messages if body else ():
+            self._memory.learn(x, message)
+        if not x.attempts:
+            revision = revision_of(x)
+            arrival = Arrival(event, body, at)
+            for rule, check in self._event[revision, x.era is Era.STATELESS]:
+                try:
+                    verdict = check(x, arrival)
+                except Exception as e:
+                    self._failed(rule, e, x)
+                    continue
+                if verdict is not None:
+                    self._found(rule, verdict, revision, x.session, x)
+        self._memory.arrived(x, event, body, at)
 
     def finish(self, x: Exchange) -> None:
         """The exchange is over."""
-        self._judge(x, Moment.FINISH)
+        notes(x).unread = "unread" in x.facts
+        if not x.attempts:
+            self._judge(x, self._on_finish)
+        self._memory.finished(x)
 
-    def event(self, x: Exchange, event: Event, message: Message | None, at: float) -> None:
-        """An event arrived on a stream."""
-        revision = revision_of(x)
-        for rule, check in self._event[revision, x.era]:
-            verdict = check(x, event, message, at)
-            if verdict is not None:
-                self._found(rule, verdict, revision, x.session, x)
-
-    def abandoned(self, session: Session) -> None:
+    def abandoned(self, session: Session, at: float) -> None:
         """The client of this session is gone, and the session was not ended."""
         revision = session.revision if session.revision in SESSION_REVISIONS else ""
+        left = Left(session, self._memory.talk(session), at)
         for rule, check in self._session[revision]:
-            verdict = check(session)
+            try:
+                verdict = check(left)
+            except Exception as e:
+                self._failed(rule, e, None)
+                continue
             if verdict is not None:
                 self._found(rule, verdict, revision or None, session, None)
 
-    def _judge(self, x: Exchange, moment: Moment) -> None:
+    def overdue(self, at: float) -> None:
+        """Time has passed: look at the streams that should have been closed by now."""
+        for x in list(self._memory.lingering.values()):
+            kept = notes(x)
+            if kept.responded_at is None or at - kept.responded_at <= LEFT_OPEN:
+                break  # the oldest stand first
+            self._memory.lingering.pop(x.id)
+            if x.attempts:
+                continue
+            finished_at, x.finished_at = x.finished_at, at
+            self._judge(x, self._on_finish, only="MCP503")
+            x.finished_at = finished_at
+            kept.left_open_said = True
+
+    def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
         revision = revision_of(x)
-        for rule, check in self._exchange[moment, revision, x.era]:
-            verdict = check(x)
+        for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
+            if only and rule.id != only:
+                continue
+            try:
+                verdict = check(x)
+            except Exception as e:
+                self._failed(rule, e, x)
+                continue
             if verdict is not None:
                 self._found(rule, verdict, revision, x.session, x)
 
     def _found(
         self, rule: Rule, verdict: Verdict, revision: str | None, session: Session | None, x: Exchange | None
     ) -> None:
+        if session is None and x is not None:
+            opened = x.facts.get("opened")
+            session = opened if isinstance(opened, Session) else None
         for detail in verdict if isinstance(verdict, list) else [verdict or ""]:
             self.counts[rule.id] += 1
             if session is not None:

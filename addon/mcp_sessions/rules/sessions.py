@@ -2,79 +2,254 @@
 
 from __future__ import annotations
 
+import re
+
 from ..exchange import Exchange
-from ..ledger import Session, State
+from ..ledger import Client, Session, State, printable
 from ..wire import headers as h
-from .checks import on_abandoned, on_answer, on_request
+from . import losses
+from .answers import from_gateway
+from .checks import Left, on_abandoned, on_answer, on_request
+from .facts import Talk, notes, talk_of
+
+SHORT = 16
+"""Characters that a session id has at least if it is not to be guessed."""
+AT_ONCE = 0.5
+"""Seconds within which a request may still have been under way when its session was lost."""
+TO_START_ANEW = 2.0
+"""Seconds that a client is given to start anew before its end is held against it."""
+NEW = 60.0
+"""Seconds for which a session counts as new."""
+BACK_AND_FORTH = 5.0
+"""Seconds after which a credential that returns is no renewal."""
+
+_RUN = re.compile(r"(?i:[0-9a-f]{1,12})\Z")
+_DECIMAL = re.compile(r"[0-9]{1,12}\Z")
 
 
-@on_answer("MCP301")
+@on_answer("MCP301", "POST", ok=True)
 def session_id_charset(x: Exchange) -> str | None:
     """A session id is visible ASCII."""
-    assigned = x.answer_headers.get(h.SESSION_ID) if x.answer_headers else None
-    if assigned is None or not (x.is_initialize and x.ok):
+    assigned = _assigned(x)
+    if not assigned:
         return None
-    odd = sorted({f"0x{ord(c):02x}" for c in assigned if not 0x21 <= ord(c) <= 0x7E})
-    return f"has {', '.join(odd[:5])}" if odd or not assigned else None
+    odd = sorted({byte for byte in assigned.encode("utf-8", "surrogateescape") if not 0x21 <= byte <= 0x7E})
+    return f"has {', '.join(f'0x{byte:02x}' for byte in odd[:5])}" if odd else None
+
+
+@on_answer("MCP302", "POST", ok=True)
+def session_id_weak(x: Exchange) -> list[str] | None:
+    """A session id can't be guessed and is given once."""
+    assigned = _assigned(x)
+    if not assigned or x.presented is not None:
+        return None
+    place = notes(x).place
+    found = []
+    if len(assigned) < SHORT:
+        found.append(f"short: {len(assigned)} characters")
+    if any(_follows(assigned, other) for other in place.latest):
+        found.append("sequential")
+    if hash(assigned) in place.handed_out:
+        found.append("handed out twice")
+    fresh = [kind for kind in found if kind.split(":")[0] not in place.said]
+    place.said.update(kind.split(":")[0] for kind in fresh)
+    return fresh or None
+
+
+def _follows(one: str, other: str) -> bool:
+    """Whether two ids differ in nothing but a small step of one number at their end."""
+    if len(one) != len(other) or one == other:
+        return False
+    for run, base in ((_DECIMAL, 10), (_RUN, 16)):
+        a, b = run.search(one), run.search(other)
+        if a and b and one[: a.start()] == other[: b.start()] and 1 <= abs(int(a[0], base) - int(b[0], base)) <= 16:
+            return True
+    return False
 
 
 @on_request("MCP303")
 def session_id_missing(x: Exchange) -> str | None:
     """Once an id was assigned, every request carries it."""
-    if x.presented is not None or x.is_initialize:
+    if x.presented is not None or x.is_initialize or not x.client.sessions:
         return None
-    holding = x.facts.get("holds")
-    if not holding:
+    kept = notes(x)
+    if kept.party.idless is not None:
         return None
-    return f"{x.what} without Mcp-Session-Id"
+    mine = [s for s in reversed(x.client.sessions) if s.endpoint == x.endpoint and s.state is not State.CLOSED][:20]
+    if not mine or any(session.state not in (State.OPEN, State.RECOVERING) for session in mine):
+        return None
+    for session in mine:
+        known = kept.sessions.get(session)
+        if known is None or known.known_at is None or known.known_at >= x.at or known.deleted_at is not None:
+            return None
+        if not x.client.is_process and known.connection != x.connection.id:
+            return None
+    return f"{printable(x.what)} without Mcp-Session-Id"
+
+
+@on_answer("MCP304", ok=False)
+def missing_id_not_400(x: Exchange) -> str | None:
+    """A request that lacks the id is answered 400."""
+    if x.presented is not None or x.is_initialize or x.status is None or not 401 < x.status < 500:
+        return None
+    kept = notes(x)
+    if x.status in (403, 405, 406, 415) or from_gateway(x) or not kept.place.assigns or kept.party.idless is not None:
+        return None
+    return f"{printable(x.what)} without Mcp-Session-Id answered {x.status}"
 
 
 @on_answer("MCP305")
 def lost_session_not_404(x: Exchange) -> str | None:
-    """An ended or unknown session is answered 404."""
-    dialect = x.facts.get("dialect")
-    return f"answered {x.status}" if dialect else None
+    """A session that is over is answered 404."""
+    talk = talk_of(x)
+    if x.presented is None or x.status is None or x.status == 404 or talk is None:
+        return None
+    if losses.by_words(x):
+        # The id must have been good here once: else the server is right to call the request a bad one.
+        return f"answered {x.status}" if talk.known_at is not None or talk.worked else None
+    if x.status < 400 or x.status >= 500 or (x.status == 405 and x.verb != "POST") or from_gateway(x):
+        return None
+    over = talk.deleted_at if talk.deleted_at is not None else talk.lost_at if talk.lost_plainly else None
+    return f"answered {x.status}" if over is not None and x.at > over else None
 
 
 @on_request("MCP306")
 def lost_session_not_reinitialized(x: Exchange) -> str | None:
     """After a 404 a client starts anew."""
-    session = x.session
-    if session is None or x.is_initialize or x.verb == "DELETE" or session.told_lost is None:
+    session, talk = x.session, talk_of(x)
+    if session is None or talk is None or x.is_initialize or x.verb == "DELETE" or not _left_lost(session, talk):
         return None
-    return f"{x.what} with the id that was answered 404"
+    assert session.told_lost is not None
+    party = notes(x).party
+    if x.at - session.told_lost <= AT_ONCE or party.initialize_at >= session.told_lost or not talk.once("MCP306"):
+        return None
+    return f"{printable(x.what)} with the id that was answered 404"
+
+
+@on_abandoned("MCP306")
+def left_without_reinitializing(left: Left) -> str | None:
+    """After a 404 a client starts anew before it ends."""
+    told = left.session.told_lost
+    if told is None or not _left_lost(left.session, left.talk) or left.at - told <= TO_START_ANEW:
+        return None
+    return "ended without a new initialize" if left.talk.once("MCP306") else None
+
+
+def _left_lost(session: Session, talk: Talk) -> bool:
+    """Whether the client was given a 404 for this session, and nothing was done about it since."""
+    return talk.lost_at is not None and session.told_lost is not None
 
 
 @on_request("MCP307")
 def initialize_with_session_id(x: Exchange) -> str | None:
-    """`initialize` carries no session id."""
-    return "" if x.is_initialize and x.presented is not None else None
+    """The `initialize` that replaces a lost session carries no session id."""
+    talk = talk_of(x)
+    if not x.is_initialize or x.session is None or talk is None or not _left_lost(x.session, talk):
+        return None
+    return ""
 
 
 @on_abandoned("MCP308")
-def session_not_deleted(session: Session) -> str:
+def session_not_deleted(left: Left) -> str | None:
     """A client that goes ends its session."""
+    session, talk = left.session, left.talk
+    if talk.known_at is None or talk.delete_sent or talk.lost_at is not None or session.told_lost is not None:
+        return None
+    if talk.place.refuses_delete:
+        return None
     return session.evidence
 
 
 @on_request("MCP309")
 def used_after_delete(x: Exchange) -> str | None:
     """A client does not use a session that it has ended."""
-    session = x.session
-    if session is None or session.state is not State.CLOSED or session.evidence or x.verb == "DELETE":
+    talk = talk_of(x)
+    if talk is None or talk.deleted_at is None or x.verb == "DELETE" or x.at <= talk.deleted_at:
         return None
-    return x.what
+    return printable(x.what)
 
 
-@on_answer("MCP311")
+@on_answer("MCP310", ok=True)
+def deleted_session_accepted(x: Exchange) -> str | None:
+    """A session that was ended is not served."""
+    talk = talk_of(x)
+    if not x.ok or talk is None or talk.deleted_at is None or x.verb == "DELETE" or x.is_initialize:
+        return None
+    return f"{printable(x.what)} answered {x.status}" if x.at > talk.deleted_at else None
+
+
+@on_answer("MCP311", "DELETE", ok=False)
 def delete_answer(x: Exchange) -> str | None:
     """A DELETE is answered 2xx, 404 or 405."""
-    if x.verb != "DELETE" or x.ok or x.status in (401, 403, 404, 405):
+    if x.verb != "DELETE" or x.presented is None or x.ok or x.status in (404, 405, 502, 503, 504):
         return None
-    return f"answered {x.status}"
+    if (x.status != 501 and from_gateway(x)) or losses.by_words(x):
+        return None
+    talk = talk_of(x)
+    over = talk is not None and (talk.deleted_at is not None or talk.lost_at is not None)
+    return None if x.status == 400 and over else f"answered {x.status}"
+
+
+@on_answer("MCP312")
+def session_id_outside_initialize(x: Exchange) -> str | None:
+    """Only a 2xx answer to `initialize` assigns an id."""
+    given = x.answer_headers.get(h.SESSION_ID) if x.answer_headers else None
+    if not given or (x.is_initialize and x.ok) or given == x.presented:
+        return None
+    if x.session is not None and given in (x.session.server_id, x.session.client_id):
+        return None
+    return f"on the {x.status} answer to {printable(x.what)}"
+
+
+@on_request("MCP313")
+def session_shared(x: Exchange) -> str | None:
+    """A session has one client, and is used under one credential at a time."""
+    session, talk = x.session, talk_of(x)
+    if session is None or talk is None:
+        return None
+    for owner in session.owners:
+        if owner is not x.client and not owner.gone and _strangers(owner, x.client):
+            pair = " and ".join(sorted((x.client.label, owner.label)))
+            return f"used by {pair}" if talk.once(pair) else None
+    replaced = talk.credentials.get(x.credentials)
+    current = next(reversed(talk.credentials), None)
+    if replaced is None or current == x.credentials or x.at - replaced <= BACK_AND_FORTH:
+        return None
+    return "used under two credentials in turn" if talk.once("credentials") else None
+
+
+def _strangers(one: Client, other: Client) -> bool:
+    """Whether two clients are processes that are known to be neither parent nor child of each other."""
+    if None in (one.pid, other.pid, one.parent, other.parent):
+        return False
+    return one.pid != other.parent and other.pid != one.parent
 
 
 @on_abandoned("MCP314")
-def session_never_used(session: Session) -> str | None:
+def session_never_used(left: Left) -> str | None:
     """A session that is opened is used."""
-    return "" if session.initialize is not None and session.requests == 0 else None
+    talk = left.talk
+    return "" if talk.known_at is not None and not talk.used and not talk.delete_sent else None
+
+
+@on_answer("MCP315")
+def session_dead_on_arrival(x: Exchange) -> str | None:
+    """A session that was just opened is known."""
+    talk = talk_of(x)
+    if talk is None or x.session is None or x.session.generation or x.verb == "DELETE" or x.is_initialize:
+        return None
+    if talk.known_at is None or talk.worked or x.answered_at - talk.known_at > NEW or talk.deleted_at is not None:
+        return None
+    told = losses.by_words(x)
+    if not told:
+        loss = losses.by_404(x)
+        told = loss is losses.Loss.PLAIN or (loss is losses.Loss.BARE and x.verb == "POST")
+    if not told or not talk.once("MCP315"):
+        return None
+    return f"{printable(x.what)} answered {x.status}, {x.answered_at - talk.known_at:.1f} s after initialize"
+
+
+def _assigned(x: Exchange) -> str:
+    if x.answer_headers is None or not (x.is_initialize and x.ok):
+        return ""
+    return x.answer_headers.get(h.SESSION_ID, "").strip(" \t")

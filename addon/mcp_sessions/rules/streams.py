@@ -1,1 +1,191 @@
 """Checks of event streams."""
+
+from __future__ import annotations
+
+from ..exchange import Exchange, Finish
+from ..ledger import State, printable
+from ..wire import headers as h
+from ..wire.jsonrpc import Kind, Message, dump
+from ..wire.revision import Era
+from ..wire.sse import Event
+from .checks import Arrival, on_event, on_finish, on_request
+from .facts import Notes, Talk, notes, revision_of, talk_of, valid_key
+
+LEFT_OPEN = 5.0
+"""Seconds after the last response that a stream may stay open."""
+TOGETHER = 0.1
+"""Seconds within which equal notifications on two streams count as one message sent twice."""
+GRACE = 0.5
+"""Seconds for which progress may still be on its way on another stream."""
+SHORT_RETRY = 200
+"""Milliseconds below which a `retry` is too short to tell whether it was kept."""
+
+
+@on_event("MCP501")
+def event_not_jsonrpc(x: Exchange, it: Arrival) -> str | None:
+    """The data of an event is a JSON-RPC message."""
+    if not it.event.data or it.body is None or it.event.type != "message" or it.body.sniffed:
+        return None
+    if it.body.batch and revision_of(x) != "2025-03-26":
+        return "a batch"
+    if it.body.problem:
+        return it.body.problem
+    return "not a JSON-RPC message" if any(m.kind is Kind.INVALID for m in it.body.messages) else None
+
+
+@on_finish("MCP502", "POST")
+def stream_without_answer(x: Exchange) -> str | None:
+    """The stream of a request brings the response, or an event id to resume from."""
+    kept = notes(x)
+    if not _ended_without_response(x, kept):
+        return None
+    assert kept.stream
+    return f"{kept.stream.exchange and printable(x.what)}: {x.events} events" if _unexcused(x, kept) else None
+
+
+def _unexcused(x: Exchange, kept: Notes) -> bool:
+    assert kept.stream
+    return x.era is Era.STATELESS or not kept.stream.ids
+
+
+def _ended_without_response(x: Exchange, kept: Notes) -> bool:
+    """Whether a POST stream came to a proper end, the client was waiting, and there was no response."""
+    if x.verb != "POST" or kept.stream is None or x.finish is not Finish.COMPLETE or not kept.due or kept.cancelled:
+        return False
+    if kept.unread or x.method == "subscriptions/listen":
+        return False
+    return x.session is None or x.session.state is State.OPEN
+
+
+@on_finish("MCP503", "POST")
+def stream_left_open(x: Exchange) -> str | None:
+    """A POST stream ends with its response. Also asked while it is open, with the time for its end."""
+    kept = notes(x)
+    if kept.responded_at is None or kept.stream is None or kept.untimed or kept.left_open_said or x.verb != "POST":
+        return None
+    return f"{printable(x.what)}" if x.finished_at - kept.responded_at > LEFT_OPEN else None
+
+
+@on_event("MCP504")
+def response_on_get_stream(x: Exchange, it: Arrival) -> str | None:
+    """A response comes on the stream of its request."""
+    if x.verb != "GET" or it.body is None or h.LAST_EVENT_ID in x.headers:
+        return None
+    found = next((message for message in it.body.messages if message.kind is Kind.RESPONSE), None)
+    return f"id {printable(found.id)}" if found else None
+
+
+@on_event("MCP505")
+def event_id_reused(x: Exchange, it: Arrival) -> str | None:
+    """An event id stands for one event of the session."""
+    talk = talk_of(x)
+    if not it.event.id or talk is None or not talk.known:
+        return None
+    seen = talk.event_ids.get(it.event.id)
+    if seen is None or (seen.data == hash(it.event.data) and x.verb == "GET" and h.LAST_EVENT_ID in x.headers):
+        return None
+    return f"id {printable(it.event.id)}"
+
+
+@on_event("MCP506")
+def message_broadcast(x: Exchange, it: Arrival) -> str | None:
+    """A server sends each of its messages on one stream."""
+    kept = notes(x)
+    talk = kept.talk
+    if it.body is None or talk is None or len(talk.open) < 2 or kept.stream is None or kept.stream.resumes:
+        return None
+    if it.event.id and it.event.id in talk.event_ids:
+        return None
+    for message in it.body.messages:
+        if not _tells_apart(message):
+            continue
+        key = hash(dump(message.raw))
+        where, when = talk.messages.get(key, (x.id, it.at))
+        talk.messages.put(key, (x.id, it.at))
+        if where == x.id or where not in talk.open:
+            continue
+        if message.kind is Kind.REQUEST or (it.at - when <= TOGETHER and not kept.untimed):
+            return printable(message.method)
+    return None
+
+
+def _tells_apart(message: Message) -> bool:
+    """Whether a second message like this would differ from it."""
+    if message.kind is Kind.REQUEST:
+        return True
+    if message.method == "notifications/progress":
+        return "progressToken" in message.params and "progress" in message.params
+    return message.method == "notifications/message" and message.params.get("data") is not None
+
+
+@on_finish("MCP507", "POST")
+def close_without_retry(x: Exchange) -> str | None:
+    """Before a stream is closed early its server says when to come back."""
+    kept = notes(x)
+    if not _ended_without_response(x, kept):
+        return None
+    assert kept.stream
+    return printable(x.what) if kept.stream.ids and kept.stream.retry is None else None
+
+
+@on_request("MCP508", "GET")
+def retry_ignored(x: Exchange) -> str | None:
+    """A client comes back when the server said, not sooner."""
+    talk = talk_of(x)
+    last = x.headers.get(h.LAST_EVENT_ID)
+    if x.verb != "GET" or last is None or talk is None:
+        return None
+    seen = talk.event_ids.get(last)
+    stream = seen.stream if seen else None
+    if stream is None or stream.retry is None or stream.ended_at is None or stream.by_client:
+        return None
+    waited = (x.at - stream.ended_at) * 1000
+    if stream.retry < SHORT_RETRY or waited >= stream.retry - max(100, stream.retry * 0.1):
+        return None
+    return f"after {waited:.0f} ms, retry: {stream.retry}"
+
+
+@on_event("MCP509")
+def progress_unknown_token(x: Exchange, it: Arrival) -> list[str] | None:
+    """Progress is for a request under way, and increases."""
+    if it.body is None:
+        return None
+    kept = notes(x)
+    found = []
+    for message in it.body.messages:
+        if message.method == "notifications/progress" and message.kind is Kind.NOTIFICATION:
+            wrong = _wrong_progress(x, kept, it, message)
+            if wrong:
+                found.append(wrong)
+    return found or None
+
+
+def _wrong_progress(x: Exchange, kept: Notes, it: Arrival, message: Message) -> str | None:
+    talk = kept.talk
+    value = message.params.get("progressToken")
+    if not valid_key(value) or (kept.stream is not None and kept.stream.resumes):
+        return None
+    if x.era is Era.STATELESS:
+        token = kept.tokens.get(value)
+    elif talk is None or _clueless(talk, it.event):
+        return None
+    else:
+        token = talk.tokens.get(value)
+    label = f"token {printable(value)}"
+    if token is None:
+        return None if x.body.sniffed else f"{label} is in no request"
+    if token.task:
+        return None
+    if token.active <= 0 and (token.ended_on == x.id or it.at - token.ended_at > GRACE) and not kept.untimed:
+        return f"{label} after the answer"
+    progress = message.params.get("progress")
+    if isinstance(progress, (int, float)) and token.last is not None and progress <= token.last:
+        return f"{label} went from {token.last:g} to {progress:g}"
+    return None
+
+
+def _clueless(talk: Talk, event: Event) -> bool:
+    """Whether what is remembered of a session is not enough to judge its progress by."""
+    if not talk.known or talk.unread or talk.tokens.overflowed or talk.pending.overflowed:
+        return True
+    return bool(event.id and event.id in talk.event_ids)

@@ -5,6 +5,7 @@ Names are lower case throughout; values are text as mitmproxy decodes them (UTF-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 SESSION_ID = "mcp-session-id"
@@ -59,6 +60,9 @@ OF_ONE_MESSAGE = frozenset(
 )
 """Headers that belong to a single message and are never carried over to a request of the proxy's own."""
 
+_EXCLUDED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+"""A weight of nothing in a media range (RFC 9110, 12.4.2)."""
+
 type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as they came from the wire: order, case and repetitions kept."""
 
@@ -80,15 +84,23 @@ class HeaderMap(dict[str, str]):
             self[name] = f"{self[name]}, {value}" if name in self else value
 
     def lists(self, *media_types: str) -> bool:
-        """Whether `Accept` names every one of these media types itself (a wildcard lists nothing)."""
+        """Whether `Accept` names every one of these media types itself; a wildcard lists nothing, nor does `q=0`."""
         accept = self.get("accept", "").lower()
-        listed = {part.split(";", 1)[0].strip() for part in accept.split(",")}
+        ranges = accept.split(",")
+        if "q=0" in accept:
+            ranges = [part for part in ranges if not _EXCLUDED.search(part)]
+        listed = {part.split(";", 1)[0].strip() for part in ranges}
         return all(media_type in listed for media_type in media_types)
 
     @property
     def content_type(self) -> str:
         """The media type without its parameters, in lower case; empty if there is none."""
         return self.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def coded(headers: HeaderMap) -> bool:
+    """Whether the body is not as it reads: it has a content coding."""
+    return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def carried_over(fields: Fields) -> Fields:

@@ -111,6 +111,8 @@ class Body:
 
 
 EMPTY = Body(problem="empty")
+UNREAD = Body(problem="not read", sniffed=True)
+"""A body that passed unread: it was streamed, or is compressed."""
 
 
 def parse(data: bytes | None) -> Body:

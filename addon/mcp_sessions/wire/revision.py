@@ -33,14 +33,18 @@ def is_revision(text: str) -> bool:
     return len(text) == 10 and text[4] == text[7] == "-" and text[:4].isdigit() and text[5:7].isdigit()
 
 
+def is_stateless(method: str | None, params: Any) -> bool:
+    """Whether the body of a request says by itself that it is of the stateless era."""
+    if method in STATELESS_METHODS:
+        return True
+    meta = params.get("_meta") if method != "initialize" and isinstance(params, dict) else None
+    return isinstance(meta, dict) and META_VERSION in meta
+
+
 def era(version_header: str | None, method: str | None, params: Any) -> Era:
-    """The era of a request, from its version header, else from its body."""
+    """The era of a request, from its version header, else from its body. `initialize` is always of the session era."""
+    if method == "initialize":
+        return Era.SESSION
     if version_header is not None and is_revision(version_header):
         return Era.STATELESS if version_header >= FIRST_STATELESS else Era.SESSION
-    if method in STATELESS_METHODS:
-        return Era.STATELESS
-    if method != "initialize" and isinstance(params, dict):
-        meta = params.get("_meta")
-        if isinstance(meta, dict) and META_VERSION in meta:
-            return Era.STATELESS
-    return Era.SESSION
+    return Era.STATELESS if is_stateless(method, params) else Era.SESSION

@@ -1,0 +1,47 @@
+"""`python -m mcp_sessions`: prints the path that mitmproxy's `-s` takes, or one of the things named by a word."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+USAGE = """\
+usage: python -m mcp_sessions              print the path for mitmproxy's -s
+       python -m mcp_sessions rules        print the catalogue of rules as Markdown
+       python -m mcp_sessions schema       print the JSON Schema of a line of mcp_log
+       python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0"""
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; the exit status."""
+    match arguments:
+        case []:
+            print(Path(__file__).with_name("script.py"))
+        case ["rules"]:
+            from .rules.pages import page
+
+            print(page(), end="")
+        case ["schema"]:
+            from .records import schema
+
+            print(json.dumps(schema(), indent=2))
+        case ["sarif", path]:
+            from .sarif import sarif
+
+            try:
+                with open(path, "rb") as lines:
+                    print(sarif(lines))
+            except (OSError, ValueError) as e:
+                print(f"mcp_sessions sarif: {path}: {e}", file=sys.stderr)
+                return 1
+        case ["-h" | "--help"]:
+            print(USAGE)
+        case _:
+            print(USAGE, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

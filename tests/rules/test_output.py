@@ -1,0 +1,176 @@
+"""What comes of a violation: records, their schema, the log file, the summary, marks, pages and SARIF."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from mitmproxy import flowfilter
+from mitmproxy.test import tflow
+from sarif_pydantic import Sarif
+
+from harness.environments import REPOSITORY
+from mcp_sessions.__main__ import main
+from mcp_sessions.eventlog import EventLog
+from mcp_sessions.options import settings
+from mcp_sessions.outcome import Outcome
+from mcp_sessions.records import LINE, schema
+from mcp_sessions.rules import Level, Rule, catalogue
+from mcp_sessions.rules.pages import explain, page
+from mcp_sessions.sarif import sarif
+from mcp_sessions.views.marks import mark_rules
+from rules.transcripts import SESSION, Player, read
+
+LOST = catalogue()["MCP305"]
+
+
+def told(transcript: str = LOST.bad, **more: str) -> Player:
+    player = Player(**more)
+    player.play(read(transcript))
+    return player
+
+
+def test_a_violation_says_what_who_and_where_it_stands() -> None:
+    [violation] = told().violations
+    line = violation.line()
+    for part in (
+        "MCP305",
+        "lost-session-not-404",
+        "server MUST",
+        "client=client[165]",
+        "session=f3c2a5d8",
+        "answered 400",
+    ):
+        assert part in line
+    assert (
+        violation.clause
+        == "https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management"
+    )
+    assert SESSION not in line
+
+
+def test_silence_and_level() -> None:
+    assert told(mcp_silence="mcp305, MCP101").rules == []
+    assert told(catalogue()["MCP311"].bad, mcp_level="should").rules == []
+    assert told(catalogue()["MCP311"].bad, mcp_level="practice").rules == ["MCP311"]
+    with pytest.raises(ValueError, match=r"^mcp_silence: there is no rule 'MCP999'$"):
+        settings({"mcp_silence": "MCP101,MCP999"})
+
+
+def test_a_rule_that_is_should_in_its_revision_is_left_out_at_level_must() -> None:
+    bad = catalogue()["MCP404"].bad
+    for revision, found in (("2025-03-26", []), ("2025-11-25", ["MCP404"])):
+        player = Player(mcp_level="must")
+        player.play(read(bad, revision))
+        assert player.rules == found
+
+
+def test_the_log_file_holds_every_record_and_is_its_owners(tmp_path: Path) -> None:
+    player = told()
+    path = tmp_path / "events.jsonl"
+    for _ in range(2):  # a second run is appended
+        log = EventLog(str(path))
+        for record in player.told:
+            log.put(record)
+        log.close()
+    lines = path.read_bytes().splitlines()
+    assert [LINE.validate_json(line) for line in lines] == player.told * 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert SESSION.encode() not in path.read_bytes()
+    with pytest.raises(OSError):
+        EventLog(str(tmp_path / "missing" / "events.jsonl"))
+
+
+def test_every_kind_of_record_is_in_the_schema() -> None:
+    kinds = schema()["discriminator"]["mapping"]
+    assert set(kinds) == {"violation", "change", "action"}
+    assert schema()["$defs"]["Violation"]["properties"]["clause"]["description"]
+
+
+def test_the_summary_counts_by_rule_and_party() -> None:
+    outcome = Outcome()
+    for violation in (*told().violations, *told().violations, *told(catalogue()["MCP103"].bad).violations):
+        outcome.add(violation)
+    first, _, *rows = outcome.summary().splitlines()
+    assert first == "mcp: 3 violations (1 by clients, 2 by servers)"
+    assert [row.split() for row in rows] == [
+        ["MCP305", "lost-session-not-404", "server", "MUST", "2"],
+        ["MCP103", "post-content-type", "client", "PRACTICE", "1"],
+    ]
+    assert outcome.fails(Level.MUST)
+    assert not outcome.fails(None)
+    mild = Outcome()
+    for violation in told(catalogue()["MCP103"].bad).violations:
+        mild.add(violation)
+    assert mild.fails(Level.PRACTICE)
+    assert not mild.fails(Level.SHOULD)
+    assert Outcome().summary() == ""
+
+
+def test_marks_are_found_by_mitmproxys_filters_and_clobber_nothing() -> None:
+    flow = tflow.tflow()
+    flow.comment, flow.marked = "kept", ":eyes:"
+    mark_rules(flow, ["MCP305", "MCP305"])
+    mark_rules(flow, ["MCP305", "MCP311"])
+    assert flow.comment == "kept; MCP305 lost-session-not-404; MCP311 delete-answer"
+    assert flow.marked == ":eyes:"
+    assert flow.metadata["mcp_rules"] == ["MCP305", "MCP311"]
+    other = tflow.tflow()
+    mark_rules(other, ["MCP305"])
+    for wanted in ("~comment lost-session", "~marked", "~meta mcp_rules", "~meta MCP305"):
+        assert flowfilter.match(wanted, other)
+        assert not flowfilter.match(wanted, tflow.tflow())
+
+
+def test_the_page_of_rules_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    shown = capsys.readouterr().out
+    assert shown == page()
+    assert (REPOSITORY / "docs" / "rules.md").read_text("utf-8") == shown, (
+        "write it anew: python -m mcp_sessions rules > docs/rules.md"
+    )
+
+
+@pytest.mark.parametrize("rule", catalogue().values(), ids=catalogue())
+def test_explaining_a_rule(rule: Rule) -> None:
+    text = explain(rule)
+    for part in (
+        rule.id,
+        rule.summary,
+        rule.why.strip(),
+        rule.quote,
+        rule.address(),
+        rule.bad.strip(),
+        rule.good.strip(),
+    ):
+        assert part in text
+
+
+def test_sarif_names_rule_level_and_clause() -> None:
+    lines = [record.model_dump_json().encode() for record in told().told]
+    run = Sarif.model_validate_json(sarif(lines)).runs[0]
+    [found] = run.results
+    assert (found.rule_id, found.level.value) == ("MCP305", "error")
+    assert found.message.text == told().violations[0].line()
+    [rule] = run.tool.driver.rules
+    assert rule.help_uri == LOST.address()
+    assert json.loads(sarif(lines))["version"] == "2.1.0"
+
+
+def test_sarif_of_something_else_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    other.write_text("{}\n")
+    assert main(["sarif", str(other)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"mcp_sessions sarif: {other}: line 1 is not of mcp_log: Unable to extract tag using discriminator 'kind'"
+    ]
+
+
+def test_a_violation_is_a_plain_line_whatever_came_from_the_wire() -> None:
+    player = Player()
+    player.play(read(LOST.bad.replace("tools/list", "x\\u001b[31m\\n" + "y" * 9000)))
+    for record in player.told:
+        assert record.line().isprintable()
+        assert len(record.line()) < 500
