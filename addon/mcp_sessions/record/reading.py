@@ -110,6 +110,7 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
     )
     if response is not None:
         one.status, one.answer_headers = response.status_code, answer
+        one.complete = flow.error is None and response.timestamp_end is not None
         one.answered_at = response.timestamp_start or began
         one.cut_off = cut if isinstance(cut := metadata.get(TRUNCATED), int) else 0
         if not light:

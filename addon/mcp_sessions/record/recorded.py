@@ -53,6 +53,8 @@ class Recorded:
     """Whether the times of the events are known."""
     cut_off: int = 0
     """Bytes of the stream that were not kept."""
+    complete: bool = False
+    """Whether the server brought its answer to the end."""
     broken: str = ""
     """Why the exchange broke off; empty if it came to its end."""
     by_client: bool = False
