@@ -6,12 +6,14 @@ No policy lives here. A hook that fails says so in the log and lets the traffic 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -20,18 +22,21 @@ from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
 from mitmproxy.log import ALERT
 
 from . import outcome, resend
-from .clients import Identifier, Liveness, Process
+from .clients import Identifier, Liveness, Process, Unknown
 from .commands import Commands
 from .core import Core
 from .decisions import Deliver, End, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
+from .deleting import Deleting
 from .eventlog import EventLog
 from .exchange import Exchange, Finish
 from .inject import OWN, REFUSED, Order, OwnRequests
-from .ledger import Endpoint, Session
+from .ledger import Client, ClientKey, Endpoint, Session, State, printable
 from .options import Settings, declare, settings
 from .outcome import Outcome
 from .playback import AGAIN, PRESENTED, PROCESS, TIMES, TIMES_LIMIT, Playback
 from .records import AnyRecord, Violation, Weight
+from .remembering import FILE as LEDGER_FILE
+from .remembering import Remembering
 from .shaking import Shaking
 from .streams import StreamReader
 from .views.marks import mark_rules
@@ -42,14 +47,31 @@ from .wire.sse import Event
 
 logger = logging.getLogger(__name__)
 
-DELETES_AT_ONCE = 8
+RELOADED_WITHIN = 5.0
+"""Seconds between the end of one instance and the start of the next when a script is loaded anew."""
+TICK = 1.0
+"""Seconds between two looks at the evidence."""
+EXIT_PATIENCE = 5.0
+"""Seconds that ending sessions may take when the proxy ends."""
+LAST_CLOSING = 0.05
+"""Seconds within which the connections of a process that has ended are seen to close, unless another one holds them."""
+RECALL_PATIENCE = 1.0
+"""Seconds that a request may wait for the ledger on disk."""
 IDENTIFY_PATIENCE = 1.0
 """Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
 
-OVERDUE_EVERY = 5.0
-"""Seconds between looks at what should have happened by now."""
+OVERDUE_EVERY = 5
+"""Ticks between looks at what should have happened by now."""
 PAUSE = 0.5
 """Seconds without another flow after which those read from a file are judged."""
+
+BLIND = {
+    "remote": "a client on another host",
+    "hidden": "a client whose process can't be seen, another user's or in a container",
+    "denied": "the system does not tell which process is behind a connection",
+    "off": "mcp_identify is off",
+}
+"""Why the process behind a connection is not known, in words for the log."""
 
 LEVELS = {Weight.INFO: logging.INFO, Weight.WARNING: logging.WARNING, Weight.ERROR: logging.ERROR}
 
@@ -67,6 +89,10 @@ class Live:
     """When the events of its stream arrived."""
     settled: bool = False
     """Nothing more is to be decided: what answer there is now is given to the client."""
+
+
+_predecessors: list[tuple[float, McpSessions]] = []
+"""The instance that was stopped last though mitmproxy goes on, and when."""
 
 
 def fail_open[**P](hook: Callable[P, Any]) -> Callable[P, Any]:
@@ -120,7 +146,9 @@ class McpSessions:
         self._routes: WeakKeyDictionary[Session, mconnection.Client] = WeakKeyDictionary()
         self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._deletes = asyncio.Semaphore(DELETES_AT_ONCE)
+        self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
+        self.remembering: Remembering | None = None
+        self._blind: set[str] = set()
         self._uninstall: Callable[[], None] | None = None
         self._running = False
 
@@ -150,15 +178,20 @@ class McpSessions:
             raise exceptions.OptionsError(str(e)) from None
         self.settings, self._filter = chosen, wanted
         self._open_log(self.settings.mcp_log)
-        self.core.configure(self.settings)
+        self.core.configure(self.settings, time.time())
         self.playback.configure(self.settings)
+        self.deleting.patience = self.settings.mcp_end_timeout
         self.identifier.enabled = self.settings.mcp_identify == "on"
+        if self._running and "mcp_ledger" in updated:
+            self._remember()
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self._running = True
         self.liveness = Liveness(self._gone)
-        self._task(self._look_for_overdue())
+        self._succeed()
+        self._task(self._tick())
+        self._remember()
         try:
             self._uninstall = resend.install()
         except RuntimeError as e:
@@ -167,13 +200,10 @@ class McpSessions:
                 "so that their progress arrives at the end"
             )
 
-    def done(self) -> None:
-        """Leave mitmproxy as it was found."""
+    def done(self) -> Coroutine[Any, Any, None] | None:
+        """Leave mitmproxy as it was found; when it ends, end the sessions that nobody else could end."""
         self.playback.play()
         self.core.overdue(time.time())
-        if ctx.master.should_exit.is_set():  # not when the script is merely loaded again
-            self._sum_up()
-        self._open_log("")
         if self._uninstall:
             self._uninstall()
             self._uninstall = None
@@ -183,6 +213,84 @@ class McpSessions:
             self.liveness.close()
             self.liveness = None
         self.identifier.close()
+        if self._ends:
+            return self._finish()
+        # Removed or loaded anew: nothing may be awaited, and nothing is ended.
+        self._close()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(Deliver())
+        _predecessors[:] = [(time.monotonic(), self)]
+        return None
+
+    def _succeed(self) -> None:
+        """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
+        while _predecessors:
+            stopped, before = _predecessors.pop()
+            if time.monotonic() - stopped > RELOADED_WITHIN:
+                continue
+            self.core, self._live, self._routes = before.core, before._live, before._routes
+            self.core.telling.tell = self._tell
+            self.core.configure(self.settings, time.time())
+            self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
+            for session in self.core.ledger.live():
+                if session.state is State.RECOVERING:
+                    self._settle(*self.core.not_recovered(session, "the script was loaded anew", time.time()))
+            ends = self.core.endings.resume(time.time())
+            self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether mitmproxy itself is about to end."""
+        return self._running and ctx.master.should_exit.is_set()
+
+    async def _finish(self) -> None:
+        try:
+            self.end(self.core.at_exit(time.time()))
+            left = await self.deleting.finish(EXIT_PATIENCE)
+            if left:
+                logger.warning(f"mcp: {left} sessions could not be ended before the proxy ends")
+        except Exception as e:
+            logger.error(f"mcp: error while ending sessions at exit: {e!r:.200}", exc_info=e)
+        finally:
+            self._sum_up()
+            self._close()
+
+    def _close(self) -> None:
+        self._open_log("")
+        self.deleting.close()
+        if self.remembering is not None:
+            self.remembering.close()
+            self.remembering = None
+
+    def _remember(self) -> None:
+        """Begin to keep the ledger on disk, or cease to, as the option says."""
+        if self.remembering is not None:
+            self.remembering.close()
+            self.remembering = None
+        where = self.settings.mcp_ledger
+        # Reading saved flows is no traffic: nothing of it is worth remembering.
+        if where != "off" and ctx.options.server:
+            path = Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser()
+            self.remembering = Remembering(self.core, path, self._taken_over)
+
+    def _taken_over(self, living: list[Client], ends: list[End]) -> None:
+        for client in living:
+            if self.liveness is not None and client.pid is not None and client.started is not None:
+                self.liveness.watch(Process(client.pid, client.started, client.name))
+        self.end(ends)
+
+    async def _tick(self) -> None:
+        for number in itertools.count(1):
+            await asyncio.sleep(TICK)
+            try:
+                if number % OVERDUE_EVERY == 0:
+                    self.core.overdue(time.time())
+                self.end(self.core.tick(time.time()))
+                if self.remembering is not None:
+                    self.remembering.tick()
+            except Exception as e:
+                logger.error(f"mcp: error while weighing evidence: {e!r:.200}", exc_info=e)
 
     # What a client sends
 
@@ -205,14 +313,35 @@ class McpSessions:
         at = time.time()
         peer, local = _address(flow.client_conn.peername), _address(flow.client_conn.sockname)
         connection = self.core.ledger.connection(flow.client_conn.id, peer, local, at)
+        presented = headers.get(h.SESSION_ID)
+        session = self.core.ledger.find(endpoint, presented) if presented else None
+        if self.remembering is not None and session is None and presented:
+            return self._request_recalled(self.remembering, flow, endpoint, headers, content, presented)
         if not connection.identified:
             look_up = self._identify(connection.id)
-            presented = headers.get(h.SESSION_ID)
-            session = self.core.ledger.find(endpoint, presented) if presented else None
             # Whoever opens a session, or uses a mapping, has to be known first.
             if (content and b'"initialize"' in content) or (session is not None and session.mapped):
                 return self._request_after(look_up, flow, endpoint, headers, content)
         return self._request(flow, endpoint, headers, content)
+
+    async def _request_recalled(
+        self,
+        remembering: Remembering,
+        flow: http.HTTPFlow,
+        endpoint: Endpoint,
+        headers: HeaderMap,
+        content: bytes | None,
+        presented: str,
+    ) -> None:
+        """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
+        look_up = self._identify(flow.client_conn.id)
+        recalling = {look_up, self._task(remembering.loaded())}
+        await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
+        if self.core.ledger.find(endpoint, presented) is None:
+            await asyncio.wait({self._task(remembering.recall(endpoint, presented))}, timeout=RECALL_PATIENCE)
+        pending = self._request(flow, endpoint, headers, content)
+        if pending is not None:
+            await pending
 
     async def _request_after(
         self,
@@ -385,7 +514,7 @@ class McpSessions:
         copy = flow.copy()
         copy.metadata[OWN] = REFUSED
         self._made.add(copy)
-        self._remember(copy, live)
+        self._note(copy, live)
         copy.comment = f"refused {refused.status_code}: {live.x.what}, sent again as {flow.id[:8]}"
         self._task(_show(copy))
         return refused
@@ -402,17 +531,25 @@ class McpSessions:
             return
         if live.reader is not None:
             live.reader.finish()
-        self._over(live, Finish.CLIENT if by_client else Finish.SERVER)
+        self._over(live, self._finish_of(live, by_client))
+
+    def _finish_of(self, live: Live, by_client: bool) -> Finish:
+        if not by_client:
+            return Finish.SERVER
+        last = max(live.x.connection.last_active, live.reader.read_at if live.reader else 0.0)
+        if self._ends or time.time() - last >= ctx.options.tcp_timeout - 1:
+            return Finish.PROXY  # it was mitmproxy that closed the connection
+        return Finish.CLIENT
 
     def _over(self, live: Live, finish: Finish) -> None:
         self._live.pop(live.flow.id, None)
         if live.reader is not None and live.reader.unread:
             live.x.facts["unread"] = True
-        self._end(self.core.finished(live.x, finish, time.time()))
-        self._remember(live.flow, live)
+        self.end(self.core.finished(live.x, finish, time.time()))
+        self._note(live.flow, live)
         mark_rules(live.flow, live.x.findings)
 
-    def _remember(self, flow: http.HTTPFlow, live: Live) -> None:
+    def _note(self, flow: http.HTTPFlow, live: Live) -> None:
         """Note on a flow what can't be seen from it when it is read from a file again."""
         client = live.x.connection.client or live.x.client
         if client.pid is not None and client.started is not None:
@@ -469,12 +606,42 @@ class McpSessions:
         connection = self.core.ledger.connections[connection_id]
         found = await self.identifier.identify(connection_id, connection.peer, connection.local)
         process = found if isinstance(found, Process) else None
-        self.core.identified(connection, process, time.time())
+        if isinstance(found, Unknown):
+            self._say_blind(found, connection.peer[0])
+        vanished = isinstance(found, Unknown) and found.reason == "gone"
+        self.end(self.core.identified(connection, process, time.time(), vanished=vanished))
         if process is not None and self.liveness is not None:
             self.liveness.watch(process)
 
+    def _say_blind(self, unknown: Unknown, host: str) -> None:
+        """Say once for each reason why processes are not known."""
+        text = BLIND.get(unknown.reason)
+        if text is not None and unknown.reason not in self._blind:
+            self._blind.add(unknown.reason)
+            logger.info(f"mcp: {printable(host)}: {text}: sessions of such clients are ended by evidence only")
+
     def _gone(self, process: Process) -> None:
-        self._end(self.core.gone(process, time.time()))
+        client = self.core.ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+        if client is not None and client.connections:
+            self._task(self._outlived(process, client))
+        else:
+            self.end(self.core.gone(process, time.time()))
+
+    async def _outlived(self, process: Process, client: Client) -> None:
+        """A process has ended, and its connections are open: they are about to close, or another process holds them."""
+        deadline = time.monotonic() + LAST_CLOSING
+        while client.connections and time.monotonic() < deadline:  # noqa: ASYNC110  # rare, short, and bounded
+            await asyncio.sleep(LAST_CLOSING / 10)
+        for connection_id in list(client.connections):
+            connection = self.core.ledger.connections[connection_id]
+            self.identifier.forget(connection_id)
+            heir = await self.identifier.identify(connection_id, connection.peer, connection.local)
+            if isinstance(heir, Process) and heir != process:
+                self.end(self.core.identified(connection, heir, time.time()))
+                self.core.outlived(process, heir, time.time())
+                if self.liveness is not None:
+                    self.liveness.watch(heir)
+        self.end(self.core.gone(process, time.time()))
 
     # What the core decides
 
@@ -495,7 +662,7 @@ class McpSessions:
             waiting = self._waiting.get(release.exchange_id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(release.decision)
-        self._end(ends)
+        self.end(ends)
 
     async def _outcome(self, live: Live) -> OnRequest | OnAnswer:
         waiting = self._waiting.get(live.x.id)
@@ -506,24 +673,9 @@ class McpSessions:
         finally:
             self._waiting.pop(live.x.id, None)
 
-    def _end(self, ends: list[End]) -> None:
-        for end in ends:
-            self._task(self._delete(end))
-
-    async def _delete(self, end: End) -> None:
-        session = end.session
-        headers = [(h.SESSION_ID, end.server_id)]
-        if session.revision:
-            headers.append((h.PROTOCOL_VERSION, session.revision))
-        order = Order("DELETE session", "DELETE", session.url, session.fields, tuple(headers))
-        async with self._deletes:
-            sent = await self.own.send(order, self._routes.get(session), self.settings.mcp_end_timeout)
-        self.core.ended(end, sent.status, sent.problem, time.time())
-
-    async def _look_for_overdue(self) -> None:
-        while True:
-            await asyncio.sleep(OVERDUE_EVERY)
-            self.core.overdue(time.time())
+    def end(self, ends: list[End]) -> None:
+        """Have these sessions ended."""
+        self.deleting.submit(ends)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release
+from .decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Retry
 from .ending import Endings
 from .exchange import Exchange, Finish
-from .ledger import Cause, Client, Connection, Endpoint, Ledger, Session, State, printable
+from .ledger import UNKNOWN_CREDENTIALS, Cause, Client, Connection, Endpoint, Ledger, Session, State, printable
 from .ledger.client import ProcessLike
 from .ledger.held import remember
 from .options import Settings
@@ -29,6 +29,9 @@ from .wire.jsonrpc import UNREAD, Body, Kind, Message, dump, parse
 from .wire.revision import Era, era, is_stateless
 from .wire.sse import Event, encode
 
+GIVEN_UP = frozenset({State.ABANDONED, State.ENDING, State.STUCK, State.CLOSED})
+"""States of a session that nobody is believed to use any more."""
+
 
 class Core:
     """Ledger, judge and policy together. `tell` gets each record as it comes about."""
@@ -42,9 +45,10 @@ class Core:
         self.endings = Endings(settings, self.ledger, self._recovery, self.judge, self.telling)
         self.recoveries = Recoveries(settings, self.ledger, self._recovery, self.endings, self.telling)
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, at: float = 0.0) -> None:
         """Take over other settings."""
-        self._settings = self.endings.settings = self.recoveries.settings = settings
+        self._settings = self.recoveries.settings = settings
+        self.endings.configure(settings, at)
         self.judge.limit(settings.silenced, settings.level)
 
     # What a client sends
@@ -118,11 +122,17 @@ class Core:
             x.generation = x.session.generation
             if x.verb == "DELETE":
                 x.session.apply(Cause.DELETE_SENT, at)
+                self.telling.on_change(x.session)
 
     def _use(self, session: Session, x: Exchange) -> None:
-        new = self.ledger.own(session, x.client, x.at)
-        if new and session.state in (State.ABANDONED, State.STUCK):
-            session.apply(Cause.ADOPTED, x.at, f"used by {x.client.label}")
+        if self.ledger.own(session, x.client, x.at):
+            self.telling.on_change(session)
+        self.ledger.carry(x.connection, session)
+        self.ledger.touched[session] = None
+        if session.state in GIVEN_UP:
+            self.endings.returned(session, x)
+        if session not in self.endings.evidence:
+            self.endings.evidence.watch(session, x.at)
         session.last_used = x.at
         session.credentials = x.credentials
         session.fields = x.headers.fields
@@ -334,16 +344,31 @@ class Core:
             if session.streams.pop(x.id, None) is not None and finish is Finish.CLIENT and not session.streams:
                 session.stream_aborted_at = at
             if x.verb == "DELETE" and finish is not Finish.COMPLETE:
-                ends = self.endings.cut_off(session, at)
+                ends = self.endings.cut_off(session, finish, at)
+            if x.verb == "DELETE":  # refused, and its client may be gone by now
+                ends += self.endings.orphaned(session, at)
+            if session.stream_aborted_at == at:
+                self.ledger.touched[session] = None
+                self.endings.evidence.watch(session, at)
         self.judge.finish(x)
         opened = x.facts.get("opened")
         if isinstance(opened, Session):  # its client may be gone by now: it was opened while exiting
             ends += self.endings.orphaned(opened, at)
         return ends
 
-    def identified(self, connection: Connection, process: ProcessLike | None, at: float) -> None:
-        """It was found out which process is behind a connection, or that this can't be known."""
-        self.ledger.identified(connection, process, at)
+    def identified(
+        self, connection: Connection, process: ProcessLike | None, at: float, *, vanished: bool = False
+    ) -> list[End]:
+        """It was found out which process is behind a connection, or that this can't be known.
+
+        `vanished`: because the connection was closed before anybody could look.
+        """
+        self.ledger.identified(connection, process, at, vanished=vanished)
+        ends: list[End] = []
+        for session in connection.sessions:
+            self.telling.on_change(session)
+            ends += self.endings.orphaned(session, at)
+        return ends
 
     def overdue(self, at: float) -> None:
         """Time has passed without anything else happening."""
@@ -353,17 +378,70 @@ class Core:
     def disconnected(self, connection_id: str, at: float) -> Connection | None:
         """A connection of a client was closed. That proves nothing."""
         self.telling.now = at
-        return self.ledger.disconnected(connection_id)
+        connection = self.ledger.disconnected(connection_id, at)
+        if connection is not None:
+            for session in connection.sessions:
+                if not session.connections:
+                    self.endings.evidence.watch(session, at)
+        return connection
+
+    def outlived(self, process: ProcessLike, heir: ProcessLike, at: float) -> None:
+        """A process is about to be reported as gone whose connections another process holds."""
+        self.telling.now = at
+        self.endings.outlived(process, heir, at)
+
+    def at_exit(self, at: float) -> list[End]:
+        """The proxy ends."""
+        self.telling.now = at
+        return self.endings.at_exit(at)
 
     def gone(self, process: ProcessLike, at: float) -> list[End]:
         """A process of this host has ended."""
         self.telling.now = at
         return self.endings.gone(process, at)
 
-    def ended(self, end: End, status: int | None, problem: str, at: float) -> None:
-        """The proxy's own DELETE was answered, or could not be delivered (no status)."""
+    def tick(self, at: float) -> list[End]:
+        """A second has passed, or so."""
         self.telling.now = at
-        self.endings.ended(end, status, problem, at)
+        return self.endings.tick(at)
+
+    def taken_over(self, sessions: list[Session], gone: list[Client], at: float) -> list[End]:
+        """Sessions of an earlier run were found, which the ledger holds by now, and who of their clients is gone."""
+        self.telling.now = at
+        return self.endings.taken_over(sessions, gone, at)
+
+    def more(self, at: float) -> list[End]:
+        """The next sessions to be ended, as long as `endings.has_more`."""
+        self.telling.now = at
+        return self.endings.more(at)
+
+    def ended(
+        self, end: End, status: int | None, problem: str, at: float, *, said: str = "", retry_after: str | None = None
+    ) -> Retry | None:
+        """The proxy's own DELETE was answered, or could not be delivered (no status); perhaps it is to be sent again.
+
+        `said` is the error message in the answer, `retry_after` the header of that name.
+        """
+        self.telling.now = at
+        return self.endings.ended(end, status, problem, at, said=said, retry_after=retry_after)
+
+    def end_by_hand(self, name: str, at: float) -> list[End]:
+        """End the session of this name, an id's beginning or a label.
+
+        Raises:
+            ValueError: when that is not exactly one session, or it can't be ended now; says why.
+        """
+        self.telling.now = at
+        return self.endings.by_hand(self.ledger.one(name), at)
+
+    def keep(self, name: str, kept: bool, at: float) -> None:
+        """Protect the session of this name from being ended by the proxy, or protect it no longer.
+
+        Raises:
+            ValueError: when that is not exactly one session; says why.
+        """
+        self.telling.now = at
+        self.endings.keep(self.ledger.one(name), kept, at)
 
 
 def _body(headers: HeaderMap, content: bytes | None) -> Body:
@@ -379,4 +457,6 @@ def _made_for(session: Session, x: Exchange) -> bool:
     """Whether a session is this client's: the same process, or the same address with the same credentials."""
     if x.client in session.owners:
         return True
-    return x.credentials == session.credentials and any(owner.host == x.client.host for owner in session.owners)
+    if session.credentials not in (x.credentials, UNKNOWN_CREDENTIALS):
+        return False
+    return any(owner.host == x.client.host for owner in session.owners)

@@ -89,3 +89,12 @@ class End:
     server_id: str
     final: bool = True
     """False for the id of an earlier generation, whose answer changes nothing."""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send this `DELETE` again, after so many seconds."""
+
+    end: End
+    seconds: float

@@ -48,7 +48,9 @@ class Settings(BaseModel):
     mcp_recover_timeout: int = Field(
         30, ge=1, le=600, description="Seconds within which a handshake in a client's place must be answered."
     )
-    mcp_end: Literal["on", "off"] = Field("on", description="Send DELETE for sessions whose client is gone.")
+    mcp_end: Literal["on", "log", "off"] = Field(
+        "on", description="Send DELETE for sessions whose client is gone; log: only say which, and why."
+    )
     mcp_log: str = Field(
         "", description="Append every violation, change of a session and action to this file, as JSON lines."
     )
@@ -60,6 +62,30 @@ class Settings(BaseModel):
         "never", description="Let mcp-mitmdump exit with status 3 if a violation of this level or above was seen."
     )
     mcp_end_timeout: int = Field(10, ge=1, le=600, description="Seconds within which a DELETE must be answered.")
+    mcp_end_after_stream: int = Field(
+        60,
+        ge=1,
+        le=86400,
+        description="End a session this many seconds after its client, no process of this host, has aborted its stream "
+        "and closed its connections.",
+    )
+    mcp_end_after_idle: int = Field(
+        1800,
+        ge=1,
+        le=604800,
+        description="End a session whose client, no process of this host, has sent nothing and held no connection for "
+        "this many seconds.",
+    )
+    mcp_end_at_exit: Literal["mapped", "all", "none"] = Field(
+        "mapped",
+        description="Which sessions to end when the proxy ends; mapped: those that a recovery made and that only the "
+        "proxy knows.",
+    )
+    mcp_ledger: str = Field(
+        "",
+        description="File that sessions are remembered in, so that a crash of the proxy leaves none behind; off: none. "
+        "By default mcp-sessions.sqlite in mitmproxy's configuration folder.",
+    )
 
     @field_validator("mcp_body_limit")
     @classmethod

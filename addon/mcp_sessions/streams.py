@@ -29,6 +29,8 @@ class StreamReader:
         self._on_event = on_event
         self._kept: list[bytes] = []
         self._room = limit
+        self.read_at = 0.0
+        """When the latest bytes came, seconds since the epoch."""
         self._dropped = 0
         self._decoder: Decoder | None = Decoder()
         self.prefix = b""
@@ -81,7 +83,7 @@ class StreamReader:
     def _read(self, chunk: bytes) -> None:
         assert self._decoder
         data = self._undo.feed(chunk) if self._undo else chunk
-        at = time.time()
+        at = self.read_at = time.time()
         for event in self._decoder.feed(data):
             self._on_event(event, at)
 

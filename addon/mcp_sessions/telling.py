@@ -16,11 +16,14 @@ class Telling:
     def __init__(self, tell: Callable[[AnyRecord], None]) -> None:
         self.tell = tell
         self.now = 0.0
+        self.on_change: Callable[[Session], None] = lambda _: None
+        """Called with each session that something is told about."""
 
     def change(
         self, session: Session, what: str, detail: str = "", x: Exchange | None = None, weight: Weight = Weight.INFO
     ) -> None:
         """A session changed."""
+        self.on_change(session)
         self.tell(
             Change(
                 at=self.now,

@@ -111,7 +111,8 @@ def test_a_stale_event_id_is_no_lost_session() -> None:
 def test_the_stateless_era_has_no_sessions() -> None:
     world = World()
     world.open(ID)
-    x, sent = world.send(request("tools/list"), session=ID, headers={"mcp-protocol-version": "2026-07-28"})
+    meta = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
+    x, sent = world.send(request("tools/list", meta), session=ID, headers={"mcp-protocol-version": "2026-07-28"})
     assert sent == Forward()
     assert world.lose(x) == Deliver()
 

@@ -2,12 +2,13 @@
 
 from .client import Client, ClientKey, Connection
 from .ledger import Ledger, printable
-from .session import Endpoint, Session
+from .session import UNKNOWN_CREDENTIALS, Endpoint, Session
 from .states import LIVE, RECOVERABLE, Cause, State
 
 __all__ = [
     "LIVE",
     "RECOVERABLE",
+    "UNKNOWN_CREDENTIALS",
     "Cause",
     "Client",
     "ClientKey",

@@ -65,6 +65,10 @@ class Client:
     connections: set[str] = field(default_factory=set)
     sessions: dict[Session, None] = field(default_factory=dict)
     """The sessions that it has used, the oldest first."""
+    vouched: set[Session] = field(default_factory=set)
+    """Sessions that it used over a connection of which it is settled that no process is known behind it."""
+    left_at: float | None = None
+    """When its last connection was closed, if it has none."""
     requests: int = 0
     gone_at: float | None = None
 
@@ -96,3 +100,5 @@ class Connection:
     client: Client | None = None
     identified: bool = False
     """Whether the question which process it is has been answered, be it with none."""
+    sessions: dict[Session, None] = field(default_factory=dict)
+    """The sessions that it has carried."""

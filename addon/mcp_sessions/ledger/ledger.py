@@ -33,7 +33,9 @@ class EndpointFacts:
 
     first_seen: float
     ends_sessions: bool = True
-    """False once it answered a DELETE with 405."""
+    """False once it answered a DELETE with 405 or 501."""
+    not_before: float = 0.0
+    """It asked to be left alone until then."""
     issued: int = 0
     """Sessions it has opened."""
 
@@ -48,6 +50,8 @@ class Ledger:
     clients: dict[ClientKey, Client] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     endpoints: dict[Endpoint, EndpointFacts] = field(default_factory=dict)
+    touched: dict[Session, None] = field(default_factory=dict)
+    """Sessions that were used or changed since somebody last emptied this."""
     dropped: int = 0
     """Entries that a limit pushed out."""
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
@@ -69,15 +73,21 @@ class Ledger:
         connection = self.connections.get(connection_id)
         if connection is None:
             connection = Connection(connection_id, peer, local, opened=at, last_active=at)
-            self._bounded(self.connections, CONNECTION_LIMIT)
+            self._bounded(self.connections, CONNECTION_LIMIT, leave=lambda oldest: self._leave(oldest, at))
             self.connections[connection_id] = connection
         connection.last_active = at
         return connection
 
-    def identified(self, connection: Connection, process: ProcessLike | None, at: float) -> Client | None:
-        """Note which process is behind a connection, or that this can't be known; the client, if it is one."""
+    def identified(
+        self, connection: Connection, process: ProcessLike | None, at: float, *, vanished: bool = False
+    ) -> Client | None:
+        """Note which process is behind a connection, or that this can't be known; the client, if it is one.
+
+        `vanished`: it can't be known because the connection was closed meanwhile.
+        """
         connection.identified = True
         if process is None:
+            self._settle_unknown(connection, vanished)
             return connection.client
         key = ClientKey(pid=process.pid, started=process.started)
         client = self.clients.get(key)
@@ -114,12 +124,20 @@ class Ledger:
             client.user_agent = printable(user_agent)
         return client
 
-    def disconnected(self, connection_id: str) -> Connection | None:
+    def disconnected(self, connection_id: str, at: float) -> Connection | None:
         """Forget a connection; it, if it was one that carried MCP."""
         connection = self.connections.pop(connection_id, None)
-        if connection and connection.client:
-            connection.client.connections.discard(connection_id)
+        if connection is not None:
+            self._leave(connection, at)
         return connection
+
+    def _leave(self, connection: Connection, at: float) -> None:
+        for session in connection.sessions:
+            session.connections.discard(connection.id)
+            session.left_at = at
+        if connection.client:
+            connection.client.connections.discard(connection.id)
+            connection.client.left_at = at
 
     def _join(self, connection: Connection, client: Client, at: float) -> None:
         before = connection.client
@@ -128,23 +146,50 @@ class Ledger:
         if before is not None:
             before.connections.discard(connection.id)
             if client.is_process and not before.is_process:
-                self._inherit(before, client)
+                self._inherit(before, client, connection)
         connection.client = client
         if connection.id in self.connections:  # it may be closed by the time its process is found
             client.connections.add(connection.id)
         client.last_seen = at
 
-    def _inherit(self, anonymous: Client, process: Client) -> None:
+    def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
         """Hand on what was booked to an address before it was known which process it is."""
-        if anonymous.connections:
-            return
-        for session in anonymous.sessions:
-            session.owners.pop(anonymous, None)
+        for session in connection.sessions:
             self.own(session, process, process.last_seen)
+            self._disclaim(session, anonymous, connection)
+        if anonymous.connections or anonymous.sessions:
+            return
         process.requests += anonymous.requests
         process.user_agent = process.user_agent or anonymous.user_agent
         process.info = process.info or anonymous.info
         self.clients.pop(anonymous.key, None)
+
+    def _settle_unknown(self, connection: Connection, vanished: bool) -> None:
+        client = connection.client
+        if client is None or client.is_process:
+            return
+        for session in connection.sessions:
+            # Gone before one could look: it was most likely a process that is known to use the session anyway.
+            if vanished and any(owner.is_process for owner in session.owners):
+                self._disclaim(session, client, connection)
+            else:
+                client.vouched.add(session)
+
+    def _disclaim(self, session: Session, anonymous: Client, connection: Connection) -> None:
+        """What seemed to be another client was not: take it off the owners, if nothing else speaks for it."""
+        if session in anonymous.vouched:
+            return
+        others = (self.connections[one] for one in anonymous.connections if one != connection.id)
+        if not any(session in other.sessions and not other.identified for other in others):
+            session.owners.pop(anonymous, None)
+            anonymous.sessions.pop(session, None)
+
+    def client(self, client: Client) -> Client:
+        """The client of that key: this one, unless it is known already."""
+        known = self.clients.get(client.key)
+        if known is None:
+            self._enter(client)
+        return known or client
 
     def _enter(self, client: Client) -> None:
         self._bounded(self.clients, CLIENT_LIMIT, lambda c: not c.connections)
@@ -204,10 +249,37 @@ class Ledger:
         """Sessions whose id, or short label, begins with this text."""
         return [s for s in self.sessions.values() if s.client_id.startswith(text) or s.label == text]
 
+    def one(self, name: str) -> Session:
+        """The session that is not over and that a user means by this: an id, its beginning, or a label.
+
+        Raises:
+            ValueError: when there is none or more than one; says so.
+        """
+        found = [session for session in self.named(name) if session.state is not State.CLOSED] if name else []
+        exact = [session for session in found if session.client_id == name]
+        if len(exact) == 1:
+            return exact[0]
+        if not found:
+            raise ValueError(f"no open session is called {printable(name)!r}; mcp.sessions lists them")
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} sessions are called {printable(name)!r}: give more of the id")
+        return found[0]
+
+    def carry(self, connection: Connection, session: Session) -> None:
+        """Note that a connection carries a session."""
+        if connection.id in self.connections:
+            connection.sessions[session] = None
+            session.connections.add(connection.id)
+
     def _unindex(self, session: Session) -> None:
+        self.touched.pop(session, None)
+        for one in session.connections:
+            if one in self.connections:
+                self.connections[one].sessions.pop(session, None)
         self.by_server_id.pop((session.endpoint, session.server_id), None)
         for owner in session.owners:
             owner.sessions.pop(session, None)
+            owner.vouched.discard(session)
 
     def _bounded(self, table: dict[Any, Any], limit: int, spare: Any = None, leave: Any = None) -> None:
         """Make room in a table: the oldest entry that can be spared goes, else the oldest."""

@@ -18,6 +18,10 @@ REPLACED_LIMIT = 20
 """Server-side ids of earlier generations that are remembered, to be deleted with the session."""
 
 
+UNKNOWN_CREDENTIALS = "?"
+"""In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
+
+
 class Endpoint(NamedTuple):
     """Where a server speaks MCP. The query is left out: it may carry a secret."""
 
@@ -85,6 +89,16 @@ class Session:
     """Open GET streams: exchange id, and since when."""
     stream_aborted_at: float | None = None
     """When the client itself hung up its last GET stream, if it has opened none since."""
+    connections: set[str] = field(default_factory=set)
+    """Open connections that have carried it."""
+    left_at: float | None = None
+    """When the last of those was closed."""
+    watched_from: float = 0.0
+    """Since when its client could be observed; later than `opened` if it was found in a ledger on disk."""
+    left: bool = False
+    """Its client sent DELETE, answered or not: it is never brought back."""
+    returnable: bool = False
+    """The proxy ended it without its client's word: should that client turn up, it may be brought back."""
     kept: bool = False
     """Protected by hand: never ended by the proxy."""
     held: Held = field(default_factory=Held)

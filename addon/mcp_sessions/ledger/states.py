@@ -7,8 +7,9 @@ when a `DELETE` was *answered*, not when it was sent, for a client that exits cu
 
 Between the two, three things can happen to it. The server loses it (LOST), and the proxy brings it back (RECOVERING).
 The client ends it (LEAVING), in which case nobody brings it back. Or the client is gone without a word (ABANDONED), and
-the proxy ends it in the client's place (ENDING), unless another client turns up that uses it, which makes it OPEN
-again. A session that could not be ended rests as STUCK, with the reason in its history.
+the proxy ends it in the client's place (ENDING), unless a client turns up that uses it, which makes it OPEN again. A
+session that could not be ended rests as STUCK, with the reason in its history. A session that the proxy ended for want
+of a client, and that a client uses after all, counts as LOST: it can be brought back like any other.
 
 `TRANSITIONS` is the whole of it. A cause that a state has no entry for means nothing there and changes nothing: traffic
 may do anything at any time.
@@ -46,7 +47,8 @@ class Cause(StrEnum):
     DELETE_REFUSED = "delete refused"  # ... and the server answered something that ends nothing
     DELETE_ANSWERED = "delete answered"  # 2xx, 404 or 405, whoever had asked
     ORPHANED = "orphaned"  # the last client that used it is gone
-    ADOPTED = "adopted"  # another client uses it
+    ADOPTED = "adopted"  # it was given up, and a client uses it
+    RETURNED = "returned"  # the proxy has ended it, and a client uses it all the same
     ENDING = "ending"  # the proxy sends its DELETE
     NOT_ENDED = "not ended"  # the proxy's DELETE was refused or could not be delivered
 
@@ -89,6 +91,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
         C.DELETE_ANSWERED: S.CLOSED,
     },
     S.ENDING: {
+        C.ADOPTED: S.OPEN,
         C.DELETE_ANSWERED: S.CLOSED,
         C.NOT_ENDED: S.STUCK,
     },
@@ -98,7 +101,7 @@ TRANSITIONS: dict[State, dict[Cause, State]] = {
         C.DELETE_SENT: S.LEAVING,
         C.DELETE_ANSWERED: S.CLOSED,
     },
-    S.CLOSED: {},
+    S.CLOSED: {C.RETURNED: S.LOST},  # only where its client had not ended it; see `Endings.returned`
 }
 
 RECOVERABLE = frozenset({S.OPEN, S.LOST, S.RECOVERING})

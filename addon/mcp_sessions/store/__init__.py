@@ -1,0 +1,8 @@
+"""The ledger on disk: what a crash of the proxy must not make forgotten. No credentials are in it."""
+
+from .database import Database, Unusable
+from .place import Place
+from .rows import Row, row_of, session_of
+from .writer import Writer
+
+__all__ = ["Database", "Place", "Row", "Unusable", "Writer", "row_of", "session_of"]

@@ -1,0 +1,45 @@
+"""Two hosts on one: network namespaces that are linked with each other and with nothing else."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+NEAR, FAR = "10.213.7.1", "10.213.7.2"
+"""Addresses inside the two namespaces."""
+
+
+def missing() -> str:
+    """Why there can be no namespaces here; empty if there can."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "network namespaces need root"
+    name = f"mcp-try-{os.getpid()}"
+    try:
+        _ip("netns", "add", name)
+        _ip("netns", "del", name)
+    except (OSError, subprocess.SubprocessError) as failure:
+        return f"no network namespaces here: {failure}"
+    return ""
+
+
+@contextmanager
+def two_hosts() -> Iterator[tuple[list[str], list[str]]]:
+    """The commands that start a process in the near (`NEAR`) and in the far (`FAR`) one."""
+    near, far = f"mcp-near-{os.getpid()}", f"mcp-far-{os.getpid()}"
+    try:
+        for name in (near, far):
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", near, "link", "add", "mcp0", "type", "veth", "peer", "name", "mcp0", "netns", far)
+        for name, address in ((near, NEAR), (far, FAR)):
+            _ip("-n", name, "addr", "add", f"{address}/30", "dev", "mcp0")
+            _ip("-n", name, "link", "set", "mcp0", "up")
+        yield ["ip", "netns", "exec", near], ["ip", "netns", "exec", far]
+    finally:
+        for name in (near, far):
+            with suppress(subprocess.SubprocessError):
+                _ip("netns", "del", name)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
