@@ -80,6 +80,10 @@ class Redactor:
             text = self._document(text, 0)
         return text.encode("utf-8", "surrogateescape")
 
+    def session(self, session_id: str) -> str:
+        """A session id."""
+        return self._secret(session_id, Kind.SESSION)
+
     def anything(self, value: Any) -> Any:
         """Every text in a tree of lists and dictionaries, keys left alone."""
         match value:

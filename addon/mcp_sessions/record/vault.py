@@ -76,8 +76,10 @@ class Vault:
     def __contains__(self, value: str) -> bool:
         return value.strip() in self._kinds
 
-    def __len__(self) -> int:
-        return len(self._kinds)
+    @property
+    def used(self) -> int:
+        """Placeholders that stand for something by now."""
+        return len(self._placeholders)
 
     def replace(self, text: str) -> str:
         """The text without any of the secrets that are worth seeking, however they are spelled."""
