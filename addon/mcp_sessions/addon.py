@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from mitmproxy import connection as mconnection
 from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
 from mitmproxy.log import ALERT
+from mitmproxy.tools.dump import DumpMaster
 
 from . import outcome, resend
 from .clients import Identifier, Liveness, Process, Unknown
@@ -33,13 +34,16 @@ from .inject import OWN, REFUSED, Order, OwnRequests
 from .ledger import Client, ClientKey, Endpoint, Session, State, printable
 from .options import Settings, declare, settings
 from .outcome import Outcome
-from .playback import AGAIN, PRESENTED, PROCESS, TIMES, TIMES_LIMIT, Playback
+from .playback import AGAIN, PRESENTED, PROCESS, Playback
 from .records import AnyRecord, Violation, Weight
 from .remembering import FILE as LEDGER_FILE
 from .remembering import Remembering
 from .shaking import Shaking
 from .streams import StreamReader
-from .views.marks import mark_rules
+from .views import contentview, marks
+from .views.journal import Journal
+from .views.live import LiveStreams
+from .views.status import Screen, Status
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -85,8 +89,6 @@ class Live:
     reader: StreamReader | None = None
     refused: http.Response | None = None
     """The server's original answer, once the request has been sent again."""
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES_LIMIT + 1))
-    """When the events of its stream arrived."""
     settled: bool = False
     """Nothing more is to be decided: what answer there is now is given to the client."""
 
@@ -135,11 +137,16 @@ class McpSessions:
         """Flows that were read from a file."""
         self._made: WeakSet[http.HTTPFlow] = WeakSet()
         """Flows that were made here and only shown to other addons."""
+        self.began = time.time()
+        self.journal = Journal()
+        self.core.telling.followers.append(self.journal.touch)
         self.own = OwnRequests()
         self.commands = Commands(self)
         self.addons = [self.commands]
         self.identifier = Identifier()
         self.liveness: Liveness | None = None
+        self.streams: LiveStreams | None = None
+        self.status: Status | None = None
         self._live: dict[str, Live] = {}
         self._waiting: dict[str, asyncio.Future[OnRequest | OnAnswer]] = {}
         self._identifying: dict[str, asyncio.Task[None]] = {}
@@ -151,12 +158,14 @@ class McpSessions:
         self._blind: set[str] = set()
         self._uninstall: Callable[[], None] | None = None
         self._running = False
+        self._leave_web: Callable[[], None] | None = None
 
     # Life of the addon
 
     def load(self, loader: Any) -> None:
         """Declare the options."""
         declare(loader)
+        contentview.register()
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
@@ -192,6 +201,14 @@ class McpSessions:
         self._succeed()
         self._task(self._tick())
         self._remember()
+        if ctx.master.addons.get("view") is not None:
+            self.streams = LiveStreams(_refresh)
+        self._start_status()
+        application = getattr(ctx.master, "app", None)
+        if application is not None:
+            from .views import web  # only mitmweb has what it needs
+
+            self._leave_web = web.install(application, self)
         try:
             self._uninstall = resend.install()
         except RuntimeError as e:
@@ -199,6 +216,15 @@ class McpSessions:
                 f"mcp: this mitmproxy is not as expected ({e}): requests are sent again in a buffered way, "
                 "so that their progress arrives at the end"
             )
+
+    def _start_status(self) -> None:
+        wanted = self.settings.mcp_status
+        terminal = sys.stdout.isatty() and isinstance(ctx.master, DumpMaster)
+        if wanted == "off" or (wanted == "auto" and not terminal):
+            return
+        screen = Screen(sys.stdout) if terminal else None
+        self.status = Status(self.core.ledger, self.journal, screen, logger.info)
+        self.status.start()
 
     def done(self) -> Coroutine[Any, Any, None] | None:
         """Leave mitmproxy as it was found; when it ends, end the sessions that nobody else could end."""
@@ -212,6 +238,14 @@ class McpSessions:
         if self.liveness:
             self.liveness.close()
             self.liveness = None
+        if self.streams:
+            self.streams.close()
+        if self.status:
+            self.status.close()
+            self.status = None
+        if self._leave_web:
+            self._leave_web()
+            self._leave_web = None
         self.identifier.close()
         if self._ends:
             return self._finish()
@@ -231,6 +265,7 @@ class McpSessions:
                 continue
             self.core, self._live, self._routes = before.core, before._live, before._routes
             self.core.telling.tell = self._tell
+            self.core.telling.followers[:] = [self.journal.touch]
             self.core.configure(self.settings, time.time())
             self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
             for session in self.core.ledger.live():
@@ -367,8 +402,10 @@ class McpSessions:
         )
         live = self._live[flow.id] = Live(x, flow)
         decision = self.core.requested(x)
+        marks.annotate(flow, x)
         if x.session is not None:
             self._routes[x.session] = flow.client_conn
+            self.journal.touch(x.session)
         if isinstance(decision, Hold):
             return self._held(live)
         self._carry_out_request(live, decision)
@@ -409,16 +446,29 @@ class McpSessions:
         session = x.facts.get("opened") or x.session
         if session is not None:
             self._routes[session] = flow.client_conn
+            self.journal.touch(session)
         if self.core.wants_stream(x):
 
             def on_event(event: Event, at: float) -> None:
-                live.times.append(at)
                 self.core.streamed(x, event, at)
 
-            live.reader = StreamReader(flow, on_event, self.settings.body_limit)
-            if live.reader.can_prepend:
-                live.reader.prefix = self.core.first_events(x)
-            flow.response.stream = live.reader
+            reader = live.reader = StreamReader(flow, on_event, self.settings.body_limit, self._showing(live))
+            if reader.can_prepend:
+                reader.prefix = self.core.first_events(x)
+            marks.annotate(flow, x)
+            flow.response.stream = reader
+
+    def _showing(self, live: Live) -> Callable[[], None] | None:
+        """What is to be called when a stream moves on, so that those who look at it see it."""
+        streams = self.streams
+        if streams is None:
+            return None
+
+        def show() -> None:
+            if live.reader is not None:
+                streams.changed(live.flow, live.reader)
+
+        return show
 
     @fail_open
     def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
@@ -515,7 +565,7 @@ class McpSessions:
         copy.metadata[OWN] = REFUSED
         self._made.add(copy)
         self._note(copy, live)
-        copy.comment = f"refused {refused.status_code}: {live.x.what}, sent again as {flow.id[:8]}"
+        marks.refused(copy, live.x, refused.status_code, flow.id)
         self._task(_show(copy))
         return refused
 
@@ -545,17 +595,20 @@ class McpSessions:
         self._live.pop(live.flow.id, None)
         if live.reader is not None and live.reader.unread:
             live.x.facts["unread"] = True
-        self.end(self.core.finished(live.x, finish, time.time()))
+        if self.streams is not None:
+            self.streams.over(live.flow)
+        ends = self.core.finished(live.x, finish, time.time())
         self._note(live.flow, live)
-        mark_rules(live.flow, live.x.findings)
+        marks.annotate(live.flow, live.x)
+        if live.x.session is not None:
+            self.journal.touch(live.x.session)
+        self.end(ends)
 
     def _note(self, flow: http.HTTPFlow, live: Live) -> None:
         """Note on a flow what can't be seen from it when it is read from a file again."""
         client = live.x.connection.client or live.x.client
         if client.pid is not None and client.started is not None:
             flow.metadata[PROCESS] = [client.name, client.pid, client.started, client.parent or 0]
-        if live.reader is not None and len(live.times) <= TIMES_LIMIT:
-            flow.metadata[TIMES] = list(live.times)
 
     # Flows from a file
 
@@ -574,8 +627,8 @@ class McpSessions:
 
     def _judged(self, flow: http.HTTPFlow, rule_ids: list[str]) -> None:
         if rule_ids:
-            mark_rules(flow, rule_ids)
-            ctx.master.addons.trigger(hooks.UpdateHook([flow]))
+            marks.mark_rules(flow, rule_ids)
+            _refresh(flow)
 
     # Clients
 
@@ -643,14 +696,22 @@ class McpSessions:
                     self.liveness.watch(heir)
         self.end(self.core.gone(process, time.time()))
 
+    def reinit(self, session: Session) -> None:
+        """Begin a handshake for a session because the user wants it; raises ValueError if that is not possible."""
+        self.core.reinit(session, time.time())
+        self._task(self._shake(session, None))
+
     # What the core decides
 
-    async def _shake(self, session: Session, live: Live) -> None:
-        """Perform the handshake in the client's place."""
-        request, client = live.flow.request, live.flow.client_conn
-        shaking = Shaking(self.own, self.core, session, request.url, request.headers.fields, client)
+    async def _shake(self, session: Session, live: Live | None) -> None:
+        """Perform the handshake in the client's place, with the headers of the refused request if there is one."""
+        fields, url, client = session.fields, session.url, self._routes.get(session)
+        if live is not None:
+            fields, url, client = live.flow.request.headers.fields, live.flow.request.url, live.flow.client_conn
         try:
-            problem = await shaking.perform(self.settings.mcp_recover_timeout)
+            problem = await Shaking(self.own, self.core, session, url, fields, client).perform(
+                self.settings.mcp_recover_timeout
+            )
         except Exception as e:
             logger.error(f"mcp: error in a handshake: {e!r:.200}", exc_info=e)
             problem = "internal error"
@@ -684,6 +745,7 @@ class McpSessions:
         return task
 
     def _tell(self, record: AnyRecord) -> None:
+        self.journal.told(record)
         logger.log(LEVELS[record.weight], record.line())
         if isinstance(record, Violation):
             self.outcome.add(record)
@@ -726,6 +788,11 @@ def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
         return flowfilter.parse(text) if text else None
     except ValueError as e:
         raise ValueError(f"mcp_filter: {e}") from None
+
+
+def _refresh(flow: http.HTTPFlow) -> None:
+    """Let mitmproxy's views draw a flow again."""
+    ctx.master.addons.trigger(hooks.UpdateHook([flow]))
 
 
 def _address(address: Any) -> tuple[str, int]:

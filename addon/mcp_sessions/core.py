@@ -122,11 +122,11 @@ class Core:
             x.generation = x.session.generation
             if x.verb == "DELETE":
                 x.session.apply(Cause.DELETE_SENT, at)
-                self.telling.on_change(x.session)
+                self.telling.changed(x.session)
 
     def _use(self, session: Session, x: Exchange) -> None:
         if self.ledger.own(session, x.client, x.at):
-            self.telling.on_change(session)
+            self.telling.changed(session)
         self.ledger.carry(x.connection, session)
         self.ledger.touched[session] = None
         if session.state in GIVEN_UP:
@@ -316,6 +316,11 @@ class Core:
 
     # A recovery under way
 
+    def reinit(self, session: Session, at: float) -> None:
+        """The user wants a new handshake for a session; raises ValueError if it can't be."""
+        self.telling.now = at
+        self.recoveries.by_hand(session, at)
+
     def shaken(self, session: Session, status: int, headers: HeaderMap, answer: Body | None, at: float) -> bool:
         """The server answered the proxy's `initialize`; whether there is a new session."""
         self.telling.now = at
@@ -366,7 +371,7 @@ class Core:
         self.ledger.identified(connection, process, at, vanished=vanished)
         ends: list[End] = []
         for session in connection.sessions:
-            self.telling.on_change(session)
+            self.telling.changed(session)
             ends += self.endings.orphaned(session, at)
         return ends
 
@@ -425,23 +430,19 @@ class Core:
         self.telling.now = at
         return self.endings.ended(end, status, problem, at, said=said, retry_after=retry_after)
 
-    def end_by_hand(self, name: str, at: float) -> list[End]:
-        """End the session of this name, an id's beginning or a label.
+    def end_by_hand(self, session: Session, at: float) -> list[End]:
+        """End a session because the user wants it.
 
         Raises:
-            ValueError: when that is not exactly one session, or it can't be ended now; says why.
+            ValueError: when it can't be ended now; says why.
         """
         self.telling.now = at
-        return self.endings.by_hand(self.ledger.one(name), at)
+        return self.endings.by_hand(session, at)
 
-    def keep(self, name: str, kept: bool, at: float) -> None:
-        """Protect the session of this name from being ended by the proxy, or protect it no longer.
-
-        Raises:
-            ValueError: when that is not exactly one session; says why.
-        """
+    def keep(self, session: Session, kept: bool, at: float) -> None:
+        """Protect a session from being ended by the proxy, or protect it no longer."""
         self.telling.now = at
-        self.endings.keep(self.ledger.one(name), kept, at)
+        self.endings.keep(session, kept, at)
 
 
 def _body(headers: HeaderMap, content: bytes | None) -> Body:

@@ -107,7 +107,7 @@ class Deleting:
         if session.revision:
             headers.append((h.PROTOCOL_VERSION, session.revision))
         # The URL and headers of the latest request: with the latest credentials.
-        order = Order("DELETE session", "DELETE", session.url, session.fields, tuple(headers), comment=end.evidence)
+        order = Order("DELETE session", "DELETE", session.url, session.fields, tuple(headers), session=session)
         sent = await self._own.send(order, self._route(session), self.patience)
         message = sent.answer.first if sent.answer else None
         said = str((message.error or {}).get("message", "")) if message else ""

@@ -15,6 +15,8 @@ from mitmproxy import connection, ctx, http
 from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.proxy import mode_specs
 
+from .ledger import Session
+from .views import marks
 from .wire.headers import JSON, SSE, Fields, HeaderMap, carried_over
 from .wire.jsonrpc import Body, Kind, parse
 from .wire.sse import Decoder
@@ -41,7 +43,8 @@ class Order:
     """Headers of a client's request: its credentials and custom headers are carried over."""
     headers: tuple[tuple[str, str], ...] = ()
     content: bytes = b""
-    comment: str = ""
+    session: Session | None = None
+    """Whose place it is sent in, for the flow list."""
 
 
 @dataclass(slots=True)
@@ -156,7 +159,8 @@ def _flow(order: Order, client: connection.Client | None) -> http.HTTPFlow:
     flow = http.HTTPFlow(client.copy(), connection.Server(address=(host, port)))
     flow.request = request
     flow.metadata[OWN] = order.what
-    flow.comment = order.comment
+    if order.session is not None:
+        marks.own(flow, order.session, order.what)
     return flow
 
 

@@ -61,6 +61,10 @@ class Settings(BaseModel):
     mcp_fail_on: Literal["never", "must", "should", "practice"] = Field(
         "never", description="Let mcp-mitmdump exit with status 3 if a violation of this level or above was seen."
     )
+    mcp_status: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="A live status line: on in mitmdump when its output is a terminal; on elsewhere: plain lines.",
+    )
     mcp_end_timeout: int = Field(10, ge=1, le=600, description="Seconds within which a DELETE must be answered.")
     mcp_end_after_stream: int = Field(
         60,

@@ -17,6 +17,7 @@ from .inject import OWN, REFUSED
 from .ledger import Cause, Endpoint
 from .options import Settings
 from .records import AnyRecord
+from .streams import ARRIVALS
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -26,13 +27,9 @@ PRESENTED = "mcp_presented"
 """Flow metadata: the session id as the client sent it, where the proxy put another in its place."""
 PROCESS = "mcp_process"
 """Flow metadata: name, pid, start time and parent's pid of the process behind it."""
-TIMES = "mcp_times"
-"""Flow metadata: when each event of the stream arrived."""
 AGAIN = "mcp_sent_again"
 """Flow metadata: how often the request was sent again by the proxy."""
 
-TIMES_LIMIT = 2_000
-"""Events of one stream whose times are kept."""
 WINDOW = 5_000
 """Flows that are put in order before they are judged; beyond, the order of the file decides."""
 
@@ -122,7 +119,7 @@ class _Telling:
         yield ended, lambda: self._end(ended)
 
     def _times(self, events: int) -> list[float] | None:
-        times = self._flow.metadata.get(TIMES)
+        times = self._flow.metadata.get(ARRIVALS)
         fits = isinstance(times, list) and len(times) == events and all(isinstance(at, float) for at in times)
         return times if fits else None
 
@@ -146,7 +143,7 @@ class _Telling:
         again = flow.metadata.get(AGAIN, 0)
         x.attempts = again if isinstance(again, int) else 0
         streams = flow.response is not None and HeaderMap(flow.response.headers.fields).content_type == h.SSE
-        if streams and not isinstance(flow.metadata.get(TIMES), list):
+        if streams and not isinstance(flow.metadata.get(ARRIVALS), list):
             x.facts["untimed"] = True
         if self._content is None:
             x.facts["unread"] = True

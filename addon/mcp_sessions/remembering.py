@@ -53,7 +53,7 @@ class Remembering:
         self._soon: asyncio.TimerHandle | None = None
         self._used = time.monotonic()
         self.writer: Writer | None = Writer(Database(path, secrets.token_hex(8)), self._take, self._problem)
-        core.telling.on_change = self._changed
+        core.telling.followers.append(self._changed)
 
     async def loaded(self) -> None:
         """Wait until what an earlier run left is known."""
@@ -86,9 +86,14 @@ class Remembering:
             touched.clear()
             self._flush()
 
+    def _unfollow(self) -> None:
+        followers = self.core.telling.followers
+        if self._changed in followers:
+            followers.remove(self._changed)
+
     def close(self) -> None:
         """Write the rest, and leave the sessions to whoever comes next. Blocks shortly."""
-        self.core.telling.on_change = lambda _: None
+        self._unfollow()
         if self._soon is not None:
             self._soon.cancel()
         if self.writer is not None:
@@ -152,5 +157,5 @@ class Remembering:
         logger.warning(f"mcp: {line}" + ("; sessions are not remembered on disk in this run" if final else ""))
         if final:
             self.writer = None
-            self.core.telling.on_change = lambda _: None
+            self._unfollow()
             self._noted.clear()

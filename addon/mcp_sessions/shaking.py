@@ -37,7 +37,7 @@ class Shaking:
         session: Session,
         url: str,
         fields: Fields,
-        client: connection.Client,
+        client: connection.Client | None,
     ) -> None:
         self._own = own
         self._core = core
@@ -49,7 +49,14 @@ class Shaking:
 
     async def perform(self, patience: float) -> str:
         """Shake hands; why there is no new session, or nothing if there is. Waits `patience` seconds for it at most."""
-        order = Order("initialize", "POST", self._url, self._fields, content=handshake.opening(self._session))
+        order = Order(
+            "initialize",
+            "POST",
+            self._url,
+            self._fields,
+            content=handshake.opening(self._session),
+            session=self._session,
+        )
         sent = await self._own.send(order, self._client, patience)
         headers = sent.headers or HeaderMap()
         if not self._core.shaken(self._session, sent.status or 0, headers, sent.answer, time.time()):
@@ -88,5 +95,5 @@ class Shaking:
         headers = [(h.SESSION_ID, self._session.server_id)]
         if self._session.revision:
             headers.append((h.PROTOCOL_VERSION, self._session.revision))
-        order = Order(step.what, "POST", self._url, self._fields, tuple(headers), step.body)
+        order = Order(step.what, "POST", self._url, self._fields, tuple(headers), step.body, self._session)
         return await self._own.send(order, self._client, STEP_PATIENCE)

@@ -16,6 +16,12 @@ logger = logging.getLogger(__name__)
 DECODED_LIMIT = 1 << 30
 """Bytes that a compressed stream may grow to before it is no longer read along."""
 
+ARRIVALS = "mcp_arrivals"
+"""Flow metadata: when each event of the stream was complete, seconds since the epoch, in order."""
+
+ARRIVALS_LIMIT = 10_000
+"""Events of one stream whose time is kept."""
+
 TRUNCATED = "mcp_truncated"
 """Flow metadata: bytes of the stream that are not in the flow, because `mcp_body_limit` was reached."""
 
@@ -23,15 +29,27 @@ TRUNCATED = "mcp_truncated"
 class StreamReader:
     """What `flow.response.stream` is set to: returns each chunk as it came, and looks at it on the way."""
 
-    def __init__(self, flow: http.HTTPFlow, on_event: Callable[[Event, float], None], limit: int) -> None:
+    def __init__(
+        self,
+        flow: http.HTTPFlow,
+        on_event: Callable[[Event, float], None],
+        limit: int,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_change` is called when there is something new to `show`."""
         assert flow.response
-        self._flow = flow
+        self._response = flow.response
+        self._metadata = flow.metadata
         self._on_event = on_event
         self._kept: list[bytes] = []
         self._room = limit
         self.read_at = 0.0
         """When the latest bytes came, seconds since the epoch."""
         self._dropped = 0
+        self._on_change = on_change
+        self._ended = False
+        self._arrivals: list[float] = []
+        flow.metadata[ARRIVALS] = self._arrivals
         self._decoder: Decoder | None = Decoder()
         self.prefix = b""
         """Events of the proxy's own, which go out before the first of the server's."""
@@ -57,6 +75,8 @@ class StreamReader:
                     logger.exception("mcp: could not read along with a stream; it passes unread")
                     self.unread = True
                     self._decoder = None
+            if self._on_change is not None:
+                self._on_change()
         else:
             self.finish()
         prefix, self.prefix = self.prefix, b""
@@ -65,26 +85,28 @@ class StreamReader:
     @property
     def can_prepend(self) -> bool:
         """Whether events of the proxy's own can be put first: not into a compressed stream or one of given length."""
-        assert self._flow.response
-        return self._undo is None and "content-length" not in self._flow.response.headers
+        return self._undo is None and "content-length" not in self._response.headers
 
     def finish(self) -> None:
         """The stream has ended or broken off: what was kept becomes the body that is recorded."""
-        if self._flow.response is not None and self._flow.response.data.content is None:
-            self._flow.response.data.content = b"".join(self._kept)
-            if self._dropped:
-                self._flow.metadata[TRUNCATED] = self._dropped
+        if not self._ended:
+            self._ended = True
+            self.show()
 
-    @property
-    def so_far(self) -> bytes:
-        """What was kept until now."""
-        return b"".join(self._kept)
+    def show(self) -> None:
+        """Let the flow's body be what was kept until now. mitmproxy sends the client what passes, never this."""
+        self._kept = [b"".join(self._kept)]
+        self._response.data.content = self._kept[0]
+        if self._dropped:
+            self._metadata[TRUNCATED] = self._dropped
 
     def _read(self, chunk: bytes) -> None:
         assert self._decoder
         data = self._undo.feed(chunk) if self._undo else chunk
         at = self.read_at = time.time()
         for event in self._decoder.feed(data):
+            if len(self._arrivals) < ARRIVALS_LIMIT:
+                self._arrivals.append(at)
             self._on_event(event, at)
 
     def _keep(self, chunk: bytes) -> None:

@@ -16,14 +16,19 @@ class Telling:
     def __init__(self, tell: Callable[[AnyRecord], None]) -> None:
         self.tell = tell
         self.now = 0.0
-        self.on_change: Callable[[Session], None] = lambda _: None
-        """Called with each session that something is told about."""
+        self.followers: list[Callable[[Session], None]] = []
+        """Called with each session that has changed; to be quick."""
+
+    def changed(self, session: Session) -> None:
+        """A session changed in a way that is not worth a word."""
+        for follower in self.followers:
+            follower(session)
 
     def change(
         self, session: Session, what: str, detail: str = "", x: Exchange | None = None, weight: Weight = Weight.INFO
     ) -> None:
         """A session changed."""
-        self.on_change(session)
+        self.changed(session)
         self.tell(
             Change(
                 at=self.now,

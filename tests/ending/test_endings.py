@@ -237,15 +237,13 @@ def test_modes_that_end_nothing(mode: str, said: list[str]) -> None:
 def test_kept_by_hand_and_ended_by_hand() -> None:
     world = World()
     session = world.open("one-session", ONE)
-    world.core.keep("one-s", True, 1000)
+    world.core.keep(session, True, 1000)
     assert world.core.gone(ONE, 1001) == []
     assert "is kept" in world.whats()
-    (end,) = world.core.end_by_hand("one-session", 1002)
+    (end,) = world.core.end_by_hand(session, 1002)
     assert end.session is session
     with pytest.raises(ValueError, match="it can't be ended now"):
-        world.core.end_by_hand("one-session", 1003)
-    with pytest.raises(ValueError, match="no open session is called 'x'"):
-        world.core.keep("x", True, 1003)
+        world.core.end_by_hand(session, 1003)
 
 
 def test_a_request_of_a_process_that_was_gone_before_anybody_looked() -> None:

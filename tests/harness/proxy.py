@@ -34,6 +34,7 @@ class Mitmdump:
         port: int = 0,
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        tool: str = "mitmdump",
     ) -> None:
         """`upstream` (reverse mode) is a port on this host or a URL; `read` processes a flow file, without serving."""
         if mode is None and upstream is not None:
@@ -52,7 +53,8 @@ class Mitmdump:
         self._port = port
         self._args = list(args)
         self._env = env
-        self.process = Process(self._command(), env=self._env, name="mitmdump")
+        self.tool = tool
+        self.process = Process(self._command(), env=self._env, name=tool)
 
     async def __aenter__(self) -> Self:
         try:
@@ -74,7 +76,7 @@ class Mitmdump:
         """Start it, or start it again on the same port."""
         if self.ports:
             self._port = self.ports[0]
-            self.process = Process(self._command(), env=self._env, name="mitmdump")
+            self.process = Process(self._command(), env=self._env, name=self.tool)
         self.ports = []
         await self.process.start()
         if self._read is None:
@@ -133,9 +135,9 @@ class Mitmdump:
         return self.confdir / "mitmproxy-ca-cert.pem"
 
     def _command(self) -> list[str]:
-        binary = shutil.which("mitmdump", path=str(Path(sys.executable).parent))
+        binary = shutil.which(self.tool, path=str(Path(sys.executable).parent))
         if binary is None:
-            raise RuntimeError("no mitmdump beside the interpreter that runs the tests")
+            raise RuntimeError(f"no {self.tool} beside the interpreter that runs the tests")
         command = [binary, "--set", f"confdir={self.confdir}", "--listen-host", "127.0.0.1"]
         if self._read is None:
             command += ["--listen-port", str(self._port)]

@@ -202,7 +202,7 @@ async def test_by_hand(scripted, mitmdump, client_of):
             answer = await http.post(f"{proxy.base}/commands", content=text)
             return answer.status_code, answer.text
 
-    assert await command("mcp.names") == (200, "a-rather")
+    assert await command("mcp.sessions.names") == (200, "a-rather")
     status, said = await command("mcp.end a-rather")
     assert (status, said) == (400, "mcp.end: 2 sessions are called 'a-rather': give more of the id")
     status, said = await command("mcp.keep nothing")

@@ -114,7 +114,7 @@ def test_marks_are_found_by_mitmproxys_filters_and_clobber_nothing() -> None:
     flow.comment, flow.marked = "kept", ":eyes:"
     mark_rules(flow, ["MCP305", "MCP305"])
     mark_rules(flow, ["MCP305", "MCP311"])
-    assert flow.comment == "kept; MCP305 lost-session-not-404; MCP311 delete-answer"
+    assert flow.comment == "kept · breaks MCP305 lost-session-not-404, MCP311 delete-answer"
     assert flow.marked == ":eyes:"
     assert flow.metadata["mcp_rules"] == ["MCP305", "MCP311"]
     other = tflow.tflow()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+_numbers = count(1)
 
 
 class ProcessLike(Protocol):
@@ -71,6 +75,8 @@ class Client:
     """When its last connection was closed, if it has none."""
     requests: int = 0
     gone_at: float | None = None
+    number: int = field(default_factory=lambda: next(_numbers))
+    """Tells it from every other client of this run."""
 
     @property
     def gone(self) -> bool:

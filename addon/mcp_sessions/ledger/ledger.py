@@ -23,6 +23,8 @@ NAME_LIMIT = 64
 
 def printable(text: object, limit: int = NAME_LIMIT) -> str:
     """Text from the wire as it may stand in a log or a table: one line, no control characters, bounded."""
+    if isinstance(text, str) and len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -248,22 +250,6 @@ class Ledger:
     def named(self, text: str) -> list[Session]:
         """Sessions whose id, or short label, begins with this text."""
         return [s for s in self.sessions.values() if s.client_id.startswith(text) or s.label == text]
-
-    def one(self, name: str) -> Session:
-        """The session that is not over and that a user means by this: an id, its beginning, or a label.
-
-        Raises:
-            ValueError: when there is none or more than one; says so.
-        """
-        found = [session for session in self.named(name) if session.state is not State.CLOSED] if name else []
-        exact = [session for session in found if session.client_id == name]
-        if len(exact) == 1:
-            return exact[0]
-        if not found:
-            raise ValueError(f"no open session is called {printable(name)!r}; mcp.sessions lists them")
-        if len(found) > 1:
-            raise ValueError(f"{len(found)} sessions are called {printable(name)!r}: give more of the id")
-        return found[0]
 
     def carry(self, connection: Connection, session: Session) -> None:
         """Note that a connection carries a session."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 from ..wire.headers import Fields
@@ -20,6 +21,7 @@ REPLACED_LIMIT = 20
 
 UNKNOWN_CREDENTIALS = "?"
 """In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
+_numbers = count(1)
 
 
 class Endpoint(NamedTuple):
@@ -110,6 +112,8 @@ class Session:
     opened_by: str = "client"
     history: deque[Entry] = field(default_factory=lambda: deque(maxlen=HISTORY_LIMIT))
     violations: dict[str, int] = field(default_factory=dict)
+    number: int = field(default_factory=lambda: next(_numbers))
+    """Tells it from every other session of this run, where its id may not be shown and its label is not enough."""
 
     @property
     def label(self) -> str:

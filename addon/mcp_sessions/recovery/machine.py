@@ -137,6 +137,13 @@ class Recovery:
 
     # What happens to handshakes
 
+    def begin(self, session: Session, at: float) -> bool:
+        """Begin a handshake that no exchange asked for; False if one is under way."""
+        if session in self.attempts:
+            return False
+        self.attempts[session] = Attempt(session, at, session.generation)
+        return True
+
     def recovered(self, session: Session, at: float) -> list[Release]:
         """The handshake made a new session, which the ledger has by now mapped. Release all who wait."""
         attempt = self.attempts.pop(session, None)

@@ -7,7 +7,7 @@ from typing import Any
 from ..decisions import Deliver, End, OnAnswer, Release, Resend, Shake
 from ..ending import Endings
 from ..exchange import Exchange
-from ..ledger import Cause, Ledger, Session, State, printable
+from ..ledger import RECOVERABLE, Cause, Ledger, Session, State, printable
 from ..ledger.held import Listing, compare
 from ..options import Settings
 from ..records import Weight
@@ -76,6 +76,20 @@ class Recoveries:
     def _died_young(self, session: Session, x: Exchange, at: float) -> None:
         if self._recovery.died_young(session, at):
             self._telling.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
+
+    def by_hand(self, session: Session, at: float) -> None:
+        """Begin a handshake because the user wants it: what arrives meanwhile waits for its outcome.
+
+        Raises:
+            ValueError: one line that says why there can be none.
+        """
+        if session.state not in RECOVERABLE:
+            raise ValueError(f"session {session.label} is {session.state}")
+        if not self._recovery.begin(session, at):
+            raise ValueError(f"session {session.label} is being brought back already")
+        session.apply(Cause.REFUSED, at, "by hand")
+        session.apply(Cause.HANDSHAKE, at)
+        self._telling.change(session, "initialized anew", "by hand")
 
     def resent(self, x: Exchange) -> None:
         """A request is sent again: its answer starts anew."""

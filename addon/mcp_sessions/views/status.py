@@ -1,0 +1,105 @@
+"""A status line for mitmdump: how many clients, sessions, recoveries, endings and violations there are, live.
+
+On a terminal it stands in the last row, below a region that everything else scrolls in, so that nobody else's lines
+have to be known or redrawn. Elsewhere it is a plain line of the log, now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from typing import TextIO
+
+from ..ledger import Ledger
+from .journal import Journal
+from .table import totals
+
+PERIOD = 0.5
+"""Seconds between two looks at whether there is something new."""
+
+PLAIN_PERIOD = 10.0
+"""The same for plain lines."""
+
+
+def counts(ledger: Ledger, journal: Journal) -> str:
+    """The line itself."""
+    counted = totals(ledger.sessions.values())
+    clients = sum(not client.gone for client in ledger.clients.values())
+    violations = sum(broken.times for broken in journal.rules.values())
+    return (
+        f"mcp: clients {clients} · sessions open {counted['open']} · streams {counted['streams']} · "
+        f"recovered {counted['recovered']} · ended {counted['ended']} · violations {violations}"
+    )
+
+
+class Screen:
+    """The last row of a terminal."""
+
+    def __init__(self, out: TextIO, size: Callable[[], tuple[int, int]] | None = None) -> None:
+        self._out = out
+        self._size = size or (lambda: tuple(shutil.get_terminal_size()))  # type: ignore[return-value]
+        self._rows = 0
+
+    def show(self, text: str) -> None:
+        """Put the text there; makes room at first, and again when the terminal has another size."""
+        columns, rows = self._size()
+        if rows < 3:
+            return
+        if rows != self._rows:
+            # A line feed in the last row scrolls, so that what stands there is not written over.
+            self._write(f"\n\x1b7\x1b[1;{rows - 1}r\x1b8\x1b[1A")
+            self._rows = rows
+        shown = text[: columns - 1] if len(text) >= columns else text
+        self._write(f"\x1b7\x1b[{rows};1H\x1b[2K\x1b[7m {shown:<{columns - 1}.{columns - 1}}\x1b[0m\x1b8")
+
+    def close(self) -> None:
+        """Give the row back."""
+        if self._rows:
+            self._write(f"\x1b7\x1b[{self._rows};1H\x1b[2K\x1b[r\x1b8")
+            self._rows = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except (OSError, ValueError):
+            self._rows = 0  # the terminal is gone; that is no trouble of the traffic's
+
+
+class Status:
+    """Follows the ledger with a line: on a screen, or through `say`."""
+
+    def __init__(self, ledger: Ledger, journal: Journal, screen: Screen | None, say: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._journal = journal
+        self._screen = screen
+        self._say = say
+        self._shown = ""
+        self._seen = -1
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Show it from now on."""
+        self._tick()
+
+    def close(self) -> None:
+        """Show it no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._screen is not None:
+            self._screen.close()
+
+    def _tick(self) -> None:
+        period = PERIOD if self._screen is not None else PLAIN_PERIOD
+        self._timer = asyncio.get_running_loop().call_later(period, self._tick)
+        text = self._shown
+        if self._journal.version != self._seen:
+            self._seen = self._journal.version
+            text = counts(self._ledger, self._journal)
+        if self._screen is not None:
+            self._screen.show(text)  # each time: the terminal may have been resized or cleared
+        elif text != self._shown:
+            self._say(text)
+        self._shown = text

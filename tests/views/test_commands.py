@@ -1,0 +1,163 @@
+"""The commands, through mitmproxy's own command manager."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import mitmproxy.types
+import pytest
+import pytest_asyncio
+from mitmproxy import exceptions
+from mitmproxy.addons import view
+from mitmproxy.test import taddons
+
+from mcp_sessions.addon import McpSessions
+from mcp_sessions.commands import SessionName
+from mcp_sessions.ledger import State
+
+from .flows import ANSWER, CALL, open_session, pass_through, post
+
+FIRST, SECOND, TWIN = "7f3a9c1e5b2d4680aa", "c0ffee1234567890bb", "7f3a9c1e5b2d4680zz"
+
+
+class Console:
+    """A proxy with the addon and a view, of which nothing listens."""
+
+    def __init__(self, addon: McpSessions, context: Any) -> None:
+        self.addon = addon
+        self.context = context
+        self.view: view.View = context.master.addons.get("view")
+
+    def run(self, line: str) -> Any:
+        return self.context.master.commands.execute(line)
+
+    async def traffic(self) -> None:
+        for session_id in (FIRST, SECOND):
+            flow = await open_session(self.addon, session_id, f"client of {session_id[:4]}")
+            self.view.add([flow])
+        self.view.add([await pass_through(self.addon, post(CALL, FIRST), ANSWER)])
+        self.view.add([await pass_through(self.addon, post(CALL), ANSWER)])
+
+
+@pytest_asyncio.fixture
+async def console() -> AsyncIterator[Console]:
+    addon = McpSessions()
+    with taddons.context(view.View(), addon) as context:
+        addon.commands.running()
+        made = Console(addon, context)
+        await made.traffic()
+        yield made
+        addon.commands.done()
+        addon.done()
+
+
+def column(rows: list[list[str]], name: str) -> list[str]:
+    return [row[rows[0].index(name)] for row in rows[1:]]
+
+
+async def test_sessions_are_listed(console: Console) -> None:
+    rows = console.run("mcp.sessions")
+    assert column(rows, "session") == ["7f3a9c", "c0ffee"]
+    assert column(rows, "state") == ["open", "open"]
+    assert column(rows, "requests") == ["1", "0"]
+    assert FIRST not in str(rows)
+
+
+@pytest.mark.parametrize("name", ["7f3a9c", "7f3", FIRST])
+async def test_a_session_is_named_by_label_or_by_the_beginning_of_its_id(console: Console, name: str) -> None:
+    rows = console.run(f"mcp.session {name}")
+    assert rows[0][1].startswith("7f3a9c (#")
+    assert any(row[1] == "opened" for row in rows)
+    assert FIRST not in str(rows)
+
+
+async def test_a_number_tells_apart_what_a_label_does_not(console: Console) -> None:
+    await open_session(console.addon, TWIN)
+    with pytest.raises(exceptions.CommandError, match=r"^'7f3a9c' names 2 sessions \(#\d+, #\d+\); take one"):
+        console.run("mcp.session 7f3a9c")
+    number = console.addon.core.ledger.named(TWIN)[0].number
+    assert console.run(f"mcp.session #{number}")[0][1] == f"7f3a9c (#{number})"
+    assert f"#{number}" in console.run("mcp.sessions.names")
+
+
+async def test_clients_and_violations_are_listed(console: Console) -> None:
+    clients = console.run("mcp.clients")
+    assert len(clients) == 2  # one address, one set of credentials
+    assert column(clients, "sessions") == ["2"]
+    violations = console.run("mcp.violations")
+    assert "MCP104" in column(violations, "rule")
+    assert all(clause.startswith("https://modelcontextprotocol.io/") for clause in column(violations, "clause"))
+
+
+async def test_flows_of_a_session(console: Console) -> None:
+    flows = console.run("mcp.flows 7f3a")
+    assert [flow.comment.partition(" · ")[0] for flow in flows] == ["initialize", "tools/call echo"]
+
+
+async def test_a_session_is_a_flow_specification(console: Console) -> None:
+    assert console.run("view.flows.resolve @mcp:7f3a") == console.run("mcp.flows 7f3a")
+    assert len(console.run("view.flows.resolve @all")) == 4
+    console.run("view.settings.setval @mcp:7f3a seen yes")
+    with pytest.raises(exceptions.CommandError, match="no session is named 'nobody'"):
+        console.run("view.settings.setval @mcp:nobody seen yes")
+
+
+async def test_flow_specifications_are_as_before_once_the_addon_is_gone(console: Console) -> None:
+    console.addon.commands.done()
+    assert console.run("view.flows.resolve @mcp:7f3a") == []  # an expression that matches nothing
+    console.addon.commands.running()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("mcp.session nobody", "no session is named 'nobody'; mcp.sessions lists them"),
+        ("mcp.session ''", "name a session by its label"),
+        ("mcp.flows #999999", "no session is named '#999999'"),
+        ("mcp.reinit nobody", "no session is named"),
+        ("mcp.session '\x1b[31m'", "no session is named"),
+    ],
+)
+async def test_a_wrong_name_gives_one_clear_line(console: Console, line: str, says: str) -> None:
+    with pytest.raises(exceptions.CommandError) as refused:
+        console.run(line)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "\x1b" not in str(refused.value)
+
+
+async def test_a_session_that_is_over_cannot_be_initialized_anew(console: Console) -> None:
+    session = console.addon.core.ledger.named(FIRST)[0]
+    session.state = State.CLOSED
+    with pytest.raises(exceptions.CommandError, match=r"^mcp\.reinit: session 7f3a9c is closed$"):
+        console.run("mcp.reinit 7f3a")
+
+
+async def test_names_are_completed(console: Console) -> None:
+    kind = mitmproxy.types.CommandTypes.get(SessionName)
+    assert kind is not None
+    assert kind.completion(console.context.master.commands, SessionName, "") == ["c0ffee", "7f3a9c"]
+    parsed, _ = console.context.master.commands.parse_partial("mcp.session 7f3a")
+    assert parsed[-1].valid
+    parsed, _ = console.context.master.commands.parse_partial("mcp.session nobody")
+    assert not parsed[-1].valid
+    assert console.context.master.commands.commands["mcp.session"].signature_help() == "mcp.session session -> data[][]"
+
+
+async def test_without_a_console_a_table_is_said_in_the_log(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        console.run("mcp.sessions")
+    assert "session  no" in caplog.text
+    assert "7f3a9c" in caplog.text
+
+
+async def test_without_flows_the_command_says_what_to_do() -> None:
+    addon = McpSessions()
+    with taddons.context(addon) as context:
+        addon.commands.running()
+        await open_session(addon, FIRST)
+        with pytest.raises(exceptions.CommandError, match="mitmdump keeps no flows"):
+            context.master.commands.execute("mcp.flows 7f3a")
+        addon.done()

@@ -1,0 +1,63 @@
+"""The status line."""
+
+from __future__ import annotations
+
+import io
+
+import pyte
+from mitmproxy.test import taddons
+
+from mcp_sessions.addon import McpSessions
+from mcp_sessions.views.status import Screen, counts
+
+from .flows import ANSWER, CALL, open_session, pass_through, post
+
+
+async def test_it_counts() -> None:
+    addon = McpSessions()
+    with taddons.context(addon):
+        await open_session(addon, "7f3a9c1e5b2d4680aa")
+        await pass_through(addon, post(CALL, "7f3a9c1e5b2d4680aa"), ANSWER)
+        line = counts(addon.core.ledger, addon.journal)
+        assert line.startswith("mcp: clients 1 · sessions open 1 · streams 0 · recovered 0 · ended 0 · ")
+        assert not line.endswith("violations 0")
+        addon.done()
+
+
+def test_lines_scroll_above_it_and_it_leaves_no_trace() -> None:
+    terminal = pyte.Screen(30, 6)
+    terminal.set_mode(pyte.modes.LNM)  # as a terminal driver does
+    stream = pyte.Stream(terminal)
+    out = io.StringIO()
+    screen = Screen(out, lambda: (30, 6))
+
+    def flush() -> list[str]:
+        stream.feed(out.getvalue())
+        out.seek(0)
+        out.truncate()
+        return [line.rstrip() for line in terminal.display]
+
+    for number in range(4):
+        out.write(f"before {number}\n")
+    screen.show("status one")
+    for number in range(8):
+        out.write(f"line {number}\n")
+    screen.show("a status that is wider than the terminal is")
+    shown = flush()
+    assert shown[5].startswith(" a status that is wider than")
+    assert shown[:5] == ["line 4", "line 5", "line 6", "line 7", ""]
+    screen.close()
+    assert flush()[5] == ""
+    for number in range(4):
+        out.write(f"after {number}\n")
+    left = "\n".join(flush())
+    assert "after 3" in left
+    assert "status" not in left
+
+
+def test_a_terminal_that_is_gone_is_no_trouble() -> None:
+    out = io.StringIO()
+    screen = Screen(out, lambda: (30, 6))
+    out.close()
+    screen.show("text")
+    screen.close()
