@@ -10,8 +10,9 @@ from typing import Any
 from mitmproxy import exceptions, http, io
 
 from ..inject import OWN
-from ..playback import PRESENTED, PROCESS, TIMES
-from ..streams import TRUNCATED
+from ..playback import PRESENTED, PROCESS
+from ..streams import ARRIVALS, TRUNCATED
+from ..views.marks import CLIENT, NUMBER, SESSION
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, parse
@@ -19,8 +20,7 @@ from ..wire.recognition import is_mcp
 from . import recorded
 from .recorded import Recorded
 
-SESSION, NUMBER, CLIENT = "mcp_session", "mcp_session_number", "mcp_client"
-RULES, ARRIVALS = "mcp_rules", "mcp_arrivals"
+RULES = "mcp_rules"
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes that a body may grow to when its content coding is undone."""
@@ -116,10 +116,8 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
         if not light:
             one.answer_content = body_of(response)
             if one.streams:
-                times: list[Any] = next(
-                    (metadata[key] for key in (ARRIVALS, TIMES) if isinstance(metadata.get(key), list)), []
-                )
-                known = [at for at in times if isinstance(at, (int, float))]
+                times = metadata.get(ARRIVALS)
+                known = [at for at in (times if isinstance(times, list) else []) if isinstance(at, (int, float))]
                 one.arrivals, one.timed = recorded.arrivals(one.answer_content, known, ended)
     presented = metadata.get(PRESENTED)
     one.session = recorded.as_known_to_client(
