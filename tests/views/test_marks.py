@@ -80,12 +80,12 @@ def test_the_more_important_marker_stays() -> None:
 def test_rules_are_named_once_each_and_added_to_what_is_there() -> None:
     flow = tflow.tflow()
     marks.mark_rules(flow, ["MCP101"])
-    assert flow.comment == "breaks MCP101"
+    assert flow.comment == "breaks MCP101 post-accept"
     marks.write(flow, "GET stream")
     marks.mark_rules(flow, ["MCP101", "MCP102", "MCP101"])
-    assert flow.comment == "GET stream · breaks MCP101, MCP102"
+    assert flow.comment == "GET stream · breaks MCP101 post-accept, MCP102 get-accept"
     marks.mark_rules(flow, ["MCP103"])
-    assert flow.comment == "GET stream · breaks MCP101, MCP102, MCP103"
+    assert flow.comment == "GET stream · breaks MCP101 post-accept, MCP102 get-accept, MCP103 post-content-type"
 
 
 def test_the_markers_are_mitmproxys() -> None:
