@@ -107,6 +107,8 @@ class Recordings:
         except (RecordingError, OSError) as e:
             raise exceptions.OptionsError(f"mcp_replay: {e}") from None
         self._serving = serving
+        # Otherwise mitmproxy connects to the server before anything is asked, and it need not be there.
+        ctx.options.update(connection_strategy="lazy")
         logger.info(f"mcp: {path} stands in for the server; nothing is brought back or ended meanwhile")
 
     def _leave(self) -> None:
