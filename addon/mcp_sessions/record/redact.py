@@ -273,16 +273,16 @@ class Redactor:
     def _stream(self, text: str) -> str:
         """An event stream: the data of each event as a document; the other fields as text."""
         pieces: list[str] = []
-        data: list[tuple[str, str]] = []
+        data: list[tuple[str, str, str]] = []
 
         def flush() -> None:
             if data:
-                joined = "\n".join(value for value, _ in data)
+                joined = "\n".join(value for _, value, _ in data)
                 redacted = self._document(joined, 0)
                 if redacted == joined or self._learning:
-                    pieces.extend(f"data: {value}{end}" for value, end in data)
+                    pieces.extend(line + end for line, _, end in data)
                 else:
-                    end = data[-1][1] or "\n"
+                    end = data[-1][2] or "\n"
                     pieces.extend(f"data: {line}{end}" for line in redacted.split("\n"))
                 data.clear()
 
@@ -290,7 +290,7 @@ class Redactor:
             line = match[0].rstrip("\r\n")
             end = match[0][len(line) :]
             if line == "data" or line.startswith("data:"):
-                data.append((line[5:].removeprefix(" "), end))
+                data.append((line, line[5:].removeprefix(" "), end))
             elif not line:
                 flush()
                 pieces.append(end)
