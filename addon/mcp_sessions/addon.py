@@ -32,6 +32,7 @@ from .ledger import Client, Connection, Endpoint, Session, State
 from .live import Live, set_session_id
 from .options import Settings, declare, settings
 from .playback import PRESENTED, Playback
+from .record.addon import Recordings
 from .recovering import Recovering
 from .remembering import FILE as LEDGER_FILE
 from .remembering import Remembering
@@ -88,7 +89,7 @@ class McpSessions:
         self.began = time.time()
         self.own = OwnRequests()
         self.commands = Commands(self)
-        self.addons = [self.commands]
+        self.addons = [self.commands, Recordings(lambda: self.settings)]
         self.streams: LiveStreams | None = None
         self.status: Status | None = None
         self.remembering: Remembering | None = None
