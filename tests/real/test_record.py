@@ -211,5 +211,6 @@ async def test_a_recording_loads_without_the_addon(
             flows = [flow for flow in io.FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)]
         return [(flow.id, flow.response.raw_content if flow.response else None) for flow in flows]
 
-    assert bodies(copied) == bodies(original)
+    # mitmproxy writes a flow with an answer and an error, such as a stream that was hung up, once for each.
+    assert dict(bodies(copied)) == dict(bodies(original))
     assert bodies(original)
