@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from staging import Mitmdump, SdkClient, SdkServer, Stage, logged, perform
 
-CALLS = 6
+CALLS = 3
 
 
 class Balancer:
