@@ -8,6 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # Loaded anew, it is another addon: the one before has been told that it is done.
 sys.modules.pop("mcp_sessions.script", None)
 
-from mcp_sessions.script import addons
+from mcp_sessions.script import addons  # noqa: E402 - the two lines above make it importable, and new
 
 __all__ = ["addons"]

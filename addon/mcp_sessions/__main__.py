@@ -10,7 +10,10 @@ USAGE = """\
 usage: python -m mcp_sessions              print the path for mitmproxy's -s
        python -m mcp_sessions rules        print the catalogue of rules as Markdown
        python -m mcp_sessions schema       print the JSON Schema of a line of mcp_log
-       python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0"""
+       python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0
+       python -m mcp_sessions export FILE OUT   write a saved recording without its secrets (-h for more)
+       python -m mcp_sessions replay FILE --to URL   send it to a live server and compare the answers
+       python -m mcp_sessions serve FILE   answer live clients as it was recorded"""
 
 
 def main(arguments: list[str]) -> int:
@@ -35,6 +38,10 @@ def main(arguments: list[str]) -> int:
             except (OSError, ValueError) as e:
                 print(f"mcp_sessions sarif: {path}: {e}", file=sys.stderr)
                 return 1
+        case ["export" | "replay" | "serve", *_]:
+            from .record.commandline import main as recordings
+
+            return recordings(arguments)
         case ["-h" | "--help"]:
             print(USAGE)
         case _:

@@ -10,36 +10,35 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection as mconnection
-from mitmproxy import ctx, eventsequence, exceptions, flowfilter, hooks, http
-from mitmproxy.log import ALERT
+from mitmproxy import ctx, exceptions, flowfilter, hooks, http
 from mitmproxy.tools.dump import DumpMaster
 
-from . import outcome, resend
-from .clients import Identifier, Liveness, Process, Unknown
+from . import resend
 from .commands import Commands
 from .core import Core
-from .decisions import Deliver, End, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
+from .decisions import End, Forward, Hold, OnAnswer, OnRequest, Reply
 from .deleting import Deleting
-from .eventlog import EventLog
-from .exchange import Exchange, Finish
-from .inject import OWN, REFUSED, Order, OwnRequests
-from .ledger import Client, ClientKey, Endpoint, Session, State, printable
+from .exchange import Finish
+from .failing import fail_open
+from .identifying import Identifying
+from .inject import OWN, OwnRequests
+from .ledger import Client, Endpoint, Session, State
+from .live import Live, set_session_id
 from .options import Settings, declare, settings
-from .outcome import Outcome
-from .playback import AGAIN, PRESENTED, PROCESS, Playback
-from .records import AnyRecord, Violation, Weight
+from .playback import PRESENTED, Playback
+from .record.addon import Recordings
+from .recovering import Recovering
 from .remembering import FILE as LEDGER_FILE
 from .remembering import Remembering
-from .shaking import Shaking
-from .streams import StreamReader
+from .reporting import Reporting
+from .streams import StreamReader, content
+from .tasks import Tasks
 from .views import contentview, marks
 from .views.journal import Journal
 from .views.live import LiveStreams
@@ -57,8 +56,6 @@ TICK = 1.0
 """Seconds between two looks at the evidence."""
 EXIT_PATIENCE = 5.0
 """Seconds that ending sessions may take when the proxy ends."""
-LAST_CLOSING = 0.05
-"""Seconds within which the connections of a process that has ended are seen to close, unless another one holds them."""
 RECALL_PATIENCE = 1.0
 """Seconds that a request may wait for the ledger on disk."""
 IDENTIFY_PATIENCE = 1.0
@@ -66,62 +63,8 @@ IDENTIFY_PATIENCE = 1.0
 
 OVERDUE_EVERY = 5
 """Ticks between looks at what should have happened by now."""
-PAUSE = 0.5
-"""Seconds without another flow after which those read from a file are judged."""
-
-BLIND = {
-    "remote": "a client on another host",
-    "hidden": "a client whose process can't be seen, another user's or in a container",
-    "denied": "the system does not tell which process is behind a connection",
-    "off": "mcp_identify is off",
-}
-"""Why the process behind a connection is not known, in words for the log."""
-
-LEVELS = {Weight.INFO: logging.INFO, Weight.WARNING: logging.WARNING, Weight.ERROR: logging.ERROR}
-
-
-@dataclass(slots=True)
-class Live:
-    """An exchange under way, and what belongs to it on mitmproxy's side."""
-
-    x: Exchange
-    flow: http.HTTPFlow
-    reader: StreamReader | None = None
-    refused: http.Response | None = None
-    """The server's original answer, once the request has been sent again."""
-    settled: bool = False
-    """Nothing more is to be decided: what answer there is now is given to the client."""
-
-
 _predecessors: list[tuple[float, McpSessions]] = []
 """The instance that was stopped last though mitmproxy goes on, and when."""
-
-
-def fail_open[**P](hook: Callable[P, Any]) -> Callable[P, Any]:
-    """Let the traffic pass when a hook fails, and say so."""
-
-    def said(error: Exception) -> None:
-        logger.error(f"mcp: error in {hook.__name__}, the traffic passes: {error!r:.200}", exc_info=error)
-
-    async def guarded(awaitable: Awaitable[None]) -> None:
-        try:
-            await awaitable
-        except exceptions.AddonHalt:
-            raise
-        except Exception as e:
-            said(e)
-
-    @wraps(hook)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            result = hook(*args, **kwargs)
-        except exceptions.AddonHalt:
-            raise
-        except Exception as e:
-            return said(e)
-        return None if result is None else guarded(result)
-
-    return wrapper
 
 
 class McpSessions:
@@ -129,36 +72,40 @@ class McpSessions:
 
     def __init__(self) -> None:
         self.settings = Settings()
-        self.core = Core(self.settings, self._tell)
-        self.playback = Playback(self.settings, self._tell, self._judged)
-        self.outcome = Outcome()
-        self._log: EventLog | None = None
-        self._read: WeakSet[http.HTTPFlow] = WeakSet()
-        """Flows that were read from a file."""
-        self._made: WeakSet[http.HTTPFlow] = WeakSet()
-        """Flows that were made here and only shown to other addons."""
+        self.reporting = Reporting()
+        self.core = Core(self.settings, self.reporting.tell)
+        self.core.telling.followers.append(self.reporting.journal.touch)
+        self.playback = Playback(self.settings, self.reporting.tell, _judged)
         self.began = time.time()
-        self.journal = Journal()
-        self.core.telling.followers.append(self.journal.touch)
         self.own = OwnRequests()
         self.commands = Commands(self)
-        self.addons = [self.commands]
-        self.identifier = Identifier()
-        self.liveness: Liveness | None = None
+        self.addons = [self.commands, Recordings(lambda: self.settings)]
         self.streams: LiveStreams | None = None
         self.status: Status | None = None
-        self._live: dict[str, Live] = {}
-        self._waiting: dict[str, asyncio.Future[OnRequest | OnAnswer]] = {}
-        self._identifying: dict[str, asyncio.Task[None]] = {}
-        self._routes: WeakKeyDictionary[Session, mconnection.Client] = WeakKeyDictionary()
-        self._filter: Callable[[http.HTTPFlow], bool] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
         self.remembering: Remembering | None = None
-        self._blind: set[str] = set()
+        self._live: dict[str, Live] = {}
+        self._routes: WeakKeyDictionary[Session, mconnection.Client] = WeakKeyDictionary()
+        self._tasks = Tasks()
+        self._read: WeakSet[http.HTTPFlow] = WeakSet()
+        """Flows that were read from a file."""
+        self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._uninstall: Callable[[], None] | None = None
-        self._running = False
         self._leave_web: Callable[[], None] | None = None
+        self._running = False
+        self.identifying = Identifying(self.core, self._tasks, self.end)
+        self._act_on(self.core)
+
+    def _act_on(self, core: Core) -> None:
+        """Carry out what this core decides."""
+        self.core = self.identifying.core = core
+        self.deleting = Deleting(core, self.own, self._routes.get, self.settings.mcp_end_timeout)
+        self.recovering = Recovering(core, self.own, self._tasks, self._routes.get, self.end, self._over)
+        self.recovering.patience = self.settings.mcp_recover_timeout
+
+    @property
+    def journal(self) -> Journal:
+        """What has changed lately."""
+        return self.reporting.journal
 
     # Life of the addon
 
@@ -186,20 +133,21 @@ class McpSessions:
         except ValueError as e:
             raise exceptions.OptionsError(str(e)) from None
         self.settings, self._filter = chosen, wanted
-        self._open_log(self.settings.mcp_log)
+        self.reporting.open_log(self.settings.mcp_log)
         self.core.configure(self.settings, time.time())
         self.playback.configure(self.settings)
         self.deleting.patience = self.settings.mcp_end_timeout
-        self.identifier.enabled = self.settings.mcp_identify == "on"
+        self.recovering.patience = self.settings.mcp_recover_timeout
+        self.identifying.enable(self.settings.mcp_identify == "on")
         if self._running and "mcp_ledger" in updated:
             self._remember()
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self._running = True
-        self.liveness = Liveness(self._gone)
+        self.identifying.start()
         self._succeed()
-        self._task(self._tick())
+        self._tasks.start(self._tick())
         self._remember()
         if ctx.master.addons.get("view") is not None:
             self.streams = LiveStreams(_refresh)
@@ -211,6 +159,7 @@ class McpSessions:
             self._leave_web = web.install(application, self)
         try:
             self._uninstall = resend.install()
+            self.recovering.in_place = True
         except RuntimeError as e:
             logger.warning(
                 f"mcp: this mitmproxy is not as expected ({e}): requests are sent again in a buffered way, "
@@ -233,11 +182,8 @@ class McpSessions:
         if self._uninstall:
             self._uninstall()
             self._uninstall = None
-        for task in self._tasks:
-            task.cancel()
-        if self.liveness:
-            self.liveness.close()
-            self.liveness = None
+        self._tasks.cancel()
+        self.identifying.close()
         if self.streams:
             self.streams.close()
         if self.status:
@@ -246,14 +192,11 @@ class McpSessions:
         if self._leave_web:
             self._leave_web()
             self._leave_web = None
-        self.identifier.close()
         if self._ends:
             return self._finish()
         # Removed or loaded anew: nothing may be awaited, and nothing is ended.
         self._close()
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result(Deliver())
+        self.recovering.give_up()
         _predecessors[:] = [(time.monotonic(), self)]
         return None
 
@@ -263,14 +206,14 @@ class McpSessions:
             stopped, before = _predecessors.pop()
             if time.monotonic() - stopped > RELOADED_WITHIN:
                 continue
-            self.core, self._live, self._routes = before.core, before._live, before._routes
-            self.core.telling.tell = self._tell
+            self._live, self._routes = before._live, before._routes
+            self._act_on(before.core)
+            self.core.telling.tell = self.reporting.tell
             self.core.telling.followers[:] = [self.journal.touch]
             self.core.configure(self.settings, time.time())
-            self.deleting = Deleting(self.core, self.own, self._routes.get, self.settings.mcp_end_timeout)
             for session in self.core.ledger.live():
                 if session.state is State.RECOVERING:
-                    self._settle(*self.core.not_recovered(session, "the script was loaded anew", time.time()))
+                    self.recovering.settle(*self.core.not_recovered(session, "the script was loaded anew", time.time()))
             ends = self.core.endings.resume(time.time())
             self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
 
@@ -288,11 +231,11 @@ class McpSessions:
         except Exception as e:
             logger.error(f"mcp: error while ending sessions at exit: {e!r:.200}", exc_info=e)
         finally:
-            self._sum_up()
+            self.reporting.sum_up(self.settings)
             self._close()
 
     def _close(self) -> None:
-        self._open_log("")
+        self.reporting.open_log("")
         self.deleting.close()
         if self.remembering is not None:
             self.remembering.close()
@@ -310,9 +253,7 @@ class McpSessions:
             self.remembering = Remembering(self.core, path, self._taken_over)
 
     def _taken_over(self, living: list[Client], ends: list[End]) -> None:
-        for client in living:
-            if self.liveness is not None and client.pid is not None and client.started is not None:
-                self.liveness.watch(Process(client.pid, client.started, client.name))
+        self.identifying.watch(living)
         self.end(ends)
 
     async def _tick(self) -> None:
@@ -332,7 +273,7 @@ class McpSessions:
     @fail_open
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A request was read."""
-        if not flow.live and (flow.response or flow.error) and flow not in self._made:
+        if not flow.live and (flow.response or flow.error) and flow not in self.recovering.shown:
             self._read.add(flow)
             return None
         if OWN in flow.metadata or flow.client_conn.peername is None:
@@ -353,7 +294,7 @@ class McpSessions:
         if self.remembering is not None and session is None and presented:
             return self._request_recalled(self.remembering, flow, endpoint, headers, content, presented)
         if not connection.identified:
-            look_up = self._identify(connection.id)
+            look_up = self.identifying.identify(connection.id)
             # Whoever opens a session, or uses a mapping, has to be known first.
             if (content and b'"initialize"' in content) or (session is not None and session.mapped):
                 return self._request_after(look_up, flow, endpoint, headers, content)
@@ -369,11 +310,11 @@ class McpSessions:
         presented: str,
     ) -> None:
         """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
-        look_up = self._identify(flow.client_conn.id)
-        recalling = {look_up, self._task(remembering.loaded())}
+        look_up = self.identifying.identify(flow.client_conn.id)
+        recalling = {look_up, self._tasks.start(remembering.loaded())}
         await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
         if self.core.ledger.find(endpoint, presented) is None:
-            await asyncio.wait({self._task(remembering.recall(endpoint, presented))}, timeout=RECALL_PATIENCE)
+            await asyncio.wait({self._tasks.start(remembering.recall(endpoint, presented))}, timeout=RECALL_PATIENCE)
         pending = self._request(flow, endpoint, headers, content)
         if pending is not None:
             await pending
@@ -412,7 +353,7 @@ class McpSessions:
         return None
 
     async def _held(self, live: Live) -> None:
-        decision = await self._outcome(live)
+        decision = await self.recovering.outcome(live)
         self.core.released(live.x, time.time())
         self._carry_out_request(live, decision)
 
@@ -421,7 +362,7 @@ class McpSessions:
             case Forward(session_id):
                 if session_id is not None and live.x.presented is not None:
                     live.flow.metadata[PRESENTED] = live.x.presented
-                _set_session_id(live.flow.request.headers, session_id)
+                set_session_id(live.flow.request.headers, session_id)
             case Reply(status):
                 live.settled = True
                 live.flow.response = http.Response.make(status)
@@ -474,106 +415,22 @@ class McpSessions:
     def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """An answer was read whole, or a stream has ended."""
         if flow in self._read and flow.error is None:
-            self._play(flow)
+            self.playback.take(flow)
             return None
         live = self._live.get(flow.id)
         if live is None or flow.response is None:
             return None
         if live.reader is not None or live.settled:
-            self._over(live, Finish.COMPLETE)
+            self._over(live)
             return None
-        try:
-            content = flow.response.get_content(strict=False) or b""
-        except ValueError:
-            content = b""
-        decision = self.core.answered(live.x, content, time.time())
-        return self._carry_out_answer(live, decision)
-
-    def _carry_out_answer(self, live: Live, decision: OnRequest | OnAnswer) -> Coroutine[Any, Any, None] | None:
-        flow = live.flow
-        match decision:
-            case Shake(session):
-                self._task(self._shake(session, live))
-                return self._refused(live)
-            case Wait():
-                return self._refused(live)
-            case Resend():
-                return self._resend(live, decision)
-            case Reply(status):
-                flow.response = http.Response.make(status)
-            case Deliver(original=True) if live.refused is not None:
-                flow.response = live.refused
-            case _:
-                pass
-        self._over(live, Finish.COMPLETE)
-        return None
-
-    async def _refused(self, live: Live) -> None:
-        """Wait for the handshake, then do as it has turned out."""
-        decision = await self._outcome(live)
-        pending = self._carry_out_answer(live, decision)
-        if pending is not None:
-            await pending
-
-    async def _resend(self, live: Live, decision: Resend) -> None:
-        flow = live.flow
-        assert flow.response
-        self.core.recoveries.resent(live.x)
-        refused = self._keep_refused(live)
-        live.refused = live.refused or refused
-        flow.metadata[AGAIN] = live.x.attempts
-        if live.x.presented is not None:
-            flow.metadata[PRESENTED] = live.x.presented
-        _set_session_id(flow.request.headers, decision.session_id)
-        if decision.drop_last_event_id:
-            flow.request.headers.pop(h.LAST_EVENT_ID, None)
-        if self._uninstall is not None:
-            resend.again(flow)
-            # Nobody else needs to see the refusal under this flow's id: it has a flow of its own.
-            raise exceptions.AddonHalt
-        await self._resend_buffered(live)
-
-    async def _resend_buffered(self, live: Live) -> None:
-        flow = live.flow
-        request = flow.request
-        order = Order(
-            f"{live.x.what} again",
-            request.method,
-            request.url,
-            request.headers.fields,
-            tuple(request.headers.items(multi=False)),
-            request.raw_content or b"",
-        )
-        sent = await self.own.fetch(order, flow.client_conn, self.settings.mcp_recover_timeout)
-        if sent is None:
-            flow.response = live.refused
-            self._over(live, Finish.COMPLETE)
-            return
-        flow.response = sent
-        self.core.answering(live.x, sent.status_code, HeaderMap(sent.headers.fields), time.time())
-        decision = self.core.answered(live.x, sent.get_content(strict=False) or b"", time.time())
-        pending = self._carry_out_answer(live, decision)
-        if pending is not None:
-            await pending
-
-    def _keep_refused(self, live: Live) -> http.Response:
-        """Keep the refused exchange as a flow of its own, for whoever looks at the flow list or the saved file."""
-        flow = live.flow
-        assert flow.response
-        refused = flow.response.copy()
-        copy = flow.copy()
-        copy.metadata[OWN] = REFUSED
-        self._made.add(copy)
-        self._note(copy, live)
-        marks.refused(copy, live.x, refused.status_code, flow.id)
-        self._task(_show(copy))
-        return refused
+        decision = self.core.answered(live.x, content(flow.response), time.time())
+        return self.recovering.carry_out(live, decision)
 
     @fail_open
     def error(self, flow: http.HTTPFlow) -> None:
         """A flow broke off."""
         if flow in self._read:
-            self._play(flow)
+            self.playback.take(flow)
             return
         by_client = resend.broken_by_client(flow)
         live = self._live.get(flow.id)
@@ -591,44 +448,18 @@ class McpSessions:
             return Finish.PROXY  # it was mitmproxy that closed the connection
         return Finish.CLIENT
 
-    def _over(self, live: Live, finish: Finish) -> None:
+    def _over(self, live: Live, finish: Finish = Finish.COMPLETE) -> None:
         self._live.pop(live.flow.id, None)
         if live.reader is not None and live.reader.unread:
             live.x.facts["unread"] = True
         if self.streams is not None:
             self.streams.over(live.flow)
         ends = self.core.finished(live.x, finish, time.time())
-        self._note(live.flow, live)
+        live.note_process(live.flow)
         marks.annotate(live.flow, live.x)
         if live.x.session is not None:
             self.journal.touch(live.x.session)
         self.end(ends)
-
-    def _note(self, flow: http.HTTPFlow, live: Live) -> None:
-        """Note on a flow what can't be seen from it when it is read from a file again."""
-        client = live.x.connection.client or live.x.client
-        if client.pid is not None and client.started is not None:
-            flow.metadata[PROCESS] = [client.name, client.pid, client.started, client.parent or 0]
-
-    # Flows from a file
-
-    def _play(self, flow: http.HTTPFlow) -> None:
-        if not self.playback.waiting:
-            asyncio.get_running_loop().call_later(PAUSE, self._play_all, -1)
-        self.playback.add(flow)
-
-    def _play_all(self, before: int) -> None:
-        """Judge what was read, once nothing more comes."""
-        waiting = self.playback.waiting
-        if waiting and waiting != before:
-            asyncio.get_running_loop().call_later(PAUSE, self._play_all, waiting)
-            return
-        self.playback.play()
-
-    def _judged(self, flow: http.HTTPFlow, rule_ids: list[str]) -> None:
-        if rule_ids:
-            marks.mark_rules(flow, rule_ids)
-            _refresh(flow)
 
     # Clients
 
@@ -638,149 +469,12 @@ class McpSessions:
         connection = self.core.disconnected(client.id, time.time())
         if connection is None:
             return
-        self.identifier.forget(client.id)
-        for live in [live for live in self._live.values() if live.x.connection is connection]:
-            waiting = self._waiting.get(live.x.id)
-            if waiting is not None and not waiting.done():
-                self.core.recoveries.hung_up(live.x)
-                waiting.set_result(Deliver())
-        found = connection.client
-        if self.liveness and found and found.pid is not None and found.started is not None:
-            self.liveness.check(Process(found.pid, found.started, found.name))
-
-    def _identify(self, connection_id: str) -> asyncio.Task[None]:
-        task = self._identifying.get(connection_id)
-        if task is None:
-            task = self._identifying[connection_id] = self._task(self._look_up(connection_id))
-            task.add_done_callback(lambda _: self._identifying.pop(connection_id, None))
-        return task
-
-    async def _look_up(self, connection_id: str) -> None:
-        connection = self.core.ledger.connections[connection_id]
-        found = await self.identifier.identify(connection_id, connection.peer, connection.local)
-        process = found if isinstance(found, Process) else None
-        if isinstance(found, Unknown):
-            self._say_blind(found, connection.peer[0])
-        vanished = isinstance(found, Unknown) and found.reason == "gone"
-        self.end(self.core.identified(connection, process, time.time(), vanished=vanished))
-        if process is not None and self.liveness is not None:
-            self.liveness.watch(process)
-
-    def _say_blind(self, unknown: Unknown, host: str) -> None:
-        """Say once for each reason why processes are not known."""
-        text = BLIND.get(unknown.reason)
-        if text is not None and unknown.reason not in self._blind:
-            self._blind.add(unknown.reason)
-            logger.info(f"mcp: {printable(host)}: {text}: sessions of such clients are ended by evidence only")
-
-    def _gone(self, process: Process) -> None:
-        client = self.core.ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
-        if client is not None and client.connections:
-            self._task(self._outlived(process, client))
-        else:
-            self.end(self.core.gone(process, time.time()))
-
-    async def _outlived(self, process: Process, client: Client) -> None:
-        """A process has ended, and its connections are open: they are about to close, or another process holds them."""
-        deadline = time.monotonic() + LAST_CLOSING
-        while client.connections and time.monotonic() < deadline:  # noqa: ASYNC110  # rare, short, and bounded
-            await asyncio.sleep(LAST_CLOSING / 10)
-        for connection_id in list(client.connections):
-            connection = self.core.ledger.connections[connection_id]
-            self.identifier.forget(connection_id)
-            heir = await self.identifier.identify(connection_id, connection.peer, connection.local)
-            if isinstance(heir, Process) and heir != process:
-                self.end(self.core.identified(connection, heir, time.time()))
-                self.core.outlived(process, heir, time.time())
-                if self.liveness is not None:
-                    self.liveness.watch(heir)
-        self.end(self.core.gone(process, time.time()))
-
-    def reinit(self, session: Session) -> None:
-        """Begin a handshake for a session because the user wants it; raises ValueError if that is not possible."""
-        self.core.reinit(session, time.time())
-        self._task(self._shake(session, None))
-
-    # What the core decides
-
-    async def _shake(self, session: Session, live: Live | None) -> None:
-        """Perform the handshake in the client's place, with the headers of the refused request if there is one."""
-        fields, url, client = session.fields, session.url, self._routes.get(session)
-        if live is not None:
-            fields, url, client = live.flow.request.headers.fields, live.flow.request.url, live.flow.client_conn
-        try:
-            problem = await Shaking(self.own, self.core, session, url, fields, client).perform(
-                self.settings.mcp_recover_timeout
-            )
-        except Exception as e:
-            logger.error(f"mcp: error in a handshake: {e!r:.200}", exc_info=e)
-            problem = "internal error"
-        at = time.time()
-        self._settle(*(self.core.not_recovered(session, problem, at) if problem else self.core.recovered(session, at)))
-
-    def _settle(self, releases: list[Release], ends: list[End]) -> None:
-        for release in releases:
-            waiting = self._waiting.get(release.exchange_id)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(release.decision)
-        self.end(ends)
-
-    async def _outcome(self, live: Live) -> OnRequest | OnAnswer:
-        waiting = self._waiting.get(live.x.id)
-        if waiting is None:
-            waiting = self._waiting[live.x.id] = asyncio.get_running_loop().create_future()
-        try:
-            return await waiting
-        finally:
-            self._waiting.pop(live.x.id, None)
+        self.recovering.disconnected(client.id)
+        self.identifying.disconnected(connection)
 
     def end(self, ends: list[End]) -> None:
         """Have these sessions ended."""
         self.deleting.submit(ends)
-
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _tell(self, record: AnyRecord) -> None:
-        self.journal.told(record)
-        logger.log(LEVELS[record.weight], record.line())
-        if isinstance(record, Violation):
-            self.outcome.add(record)
-        if self._log is not None:
-            self._log.put(record)
-
-    def _open_log(self, path: str) -> None:
-        if self._log is not None and self._log.path == path:
-            return
-        opened = None
-        if path:
-            try:
-                opened = EventLog(path)
-            except OSError as e:
-                raise exceptions.OptionsError(f"mcp_log: {path}: {e.strerror}") from None
-        if self._log is not None:
-            self._log.close()
-        self._log = opened
-
-    def _sum_up(self) -> None:
-        """Say how it went, and what that means for the exit status of the wrapper commands."""
-        summary = self.outcome.summary()
-        if summary:
-            logger.log(ALERT, summary)
-        if self.outcome.fails(self.settings.fail_on):
-            outcome.FAILED.append(f"mcp_fail_on is {self.settings.mcp_fail_on}, and such a violation was seen")
-
-
-async def _show(flow: http.HTTPFlow) -> None:
-    """Let mitmproxy's other addons see a flow that the proxy made, as if it had just happened."""
-    await asyncio.sleep(0)  # mitmproxy begins tasks at once, and the client waits for its answer: that comes first
-    for event in eventsequence.iterate(flow):
-        await ctx.master.addons.handle_lifecycle(event)
-    if flow.intercepted:
-        flow.resume()
 
 
 def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
@@ -790,6 +484,13 @@ def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
         raise ValueError(f"mcp_filter: {e}") from None
 
 
+def _judged(flow: http.HTTPFlow, rule_ids: list[str]) -> None:
+    """A flow that was read from a file has been judged."""
+    if rule_ids:
+        marks.mark_rules(flow, rule_ids)
+        _refresh(flow)
+
+
 def _refresh(flow: http.HTTPFlow) -> None:
     """Let mitmproxy's views draw a flow again."""
     ctx.master.addons.trigger(hooks.UpdateHook([flow]))
@@ -797,10 +498,3 @@ def _refresh(flow: http.HTTPFlow) -> None:
 
 def _address(address: Any) -> tuple[str, int]:
     return (str(address[0]), int(address[1]))
-
-
-def _set_session_id(headers: http.Headers, session_id: str | None) -> None:
-    if session_id:
-        headers[h.SESSION_ID] = session_id
-    elif session_id is not None:
-        headers.pop(h.SESSION_ID, None)

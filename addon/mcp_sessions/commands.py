@@ -104,7 +104,7 @@ class Commands:
     def reinit(self, session: SessionName) -> None:
         """Shake hands with the server anew in the client's place; the client keeps its session and does not notice."""
         try:
-            self._addon.reinit(self._named(session))
+            self._addon.recovering.reinit(self._named(session))
         except ValueError as e:
             raise exceptions.CommandError(f"mcp.reinit: {e}") from None
 

@@ -90,6 +90,23 @@ class Settings(BaseModel):
         description="File that sessions are remembered in, so that a crash of the proxy leaves none behind; off: none. "
         "By default mcp-sessions.sqlite in mitmproxy's configuration folder.",
     )
+    mcp_redact: Sequence[str] = Field(
+        (),
+        description="What else is secret in an export: header names, JSON paths ($.params.arguments.name), patterns "
+        "(/ACME-[0-9]+/).",
+    )
+    mcp_replay: str = Field(
+        "", description="A recording that answers MCP requests in the server's place; nothing is recovered or ended."
+    )
+
+    @field_validator("mcp_redact")
+    @classmethod
+    def _are_secrets(cls, values: Sequence[str]) -> Sequence[str]:
+        if values:
+            from .record.naming import named  # brings a reader of JSON paths along, which few need
+
+            named(values)
+        return tuple(values)
 
     @field_validator("mcp_body_limit")
     @classmethod
@@ -174,8 +191,10 @@ def settings(values: dict[str, Any]) -> Settings:
         ValueError: one line that names the option and says what is wrong with its value.
     """
     try:
-        return Settings(**values)
+        chosen = Settings(**values)
     except ValidationError as e:
         problem = e.errors()[0]
         name = problem["loc"][0] if problem["loc"] else "mcp options"
         raise ValueError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from None
+    # What a recorded server did is to reach the client as it was.
+    return chosen.model_copy(update={"mcp_recover": "off", "mcp_end": "off"}) if chosen.mcp_replay else chosen

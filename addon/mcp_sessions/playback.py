@@ -6,6 +6,7 @@ session id before it was rewritten. Without such notes a check that needs to kno
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ PROCESS = "mcp_process"
 AGAIN = "mcp_sent_again"
 """Flow metadata: how often the request was sent again by the proxy."""
 
+PAUSE = 0.5
+"""Seconds without another flow after which those read from a file are judged."""
 WINDOW = 5_000
 """Flows that are put in order before they are judged; beyond, the order of the file decides."""
 
@@ -69,10 +72,17 @@ class Playback:
         if len(self._flows) >= WINDOW:
             self.play()
 
-    @property
-    def waiting(self) -> int:
-        """Flows that were read and not judged yet."""
-        return len(self._flows)
+    def take(self, flow: http.HTTPFlow) -> None:
+        """A flow was read from a file: it is judged once nothing more comes for a moment."""
+        if not self._flows:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_unless_more, -1)
+        self.add(flow)
+
+    def _play_unless_more(self, before: int) -> None:
+        if self._flows and len(self._flows) != before:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_unless_more, len(self._flows))
+            return
+        self.play()
 
     def play(self) -> None:
         """Judge what was read until now."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
-from .wire.coding import CodingError, Undo
+from .wire.coding import CodingError, Undo, decoded
 from .wire.sse import Decoder, Event
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,20 @@ ARRIVALS_LIMIT = 10_000
 
 TRUNCATED = "mcp_truncated"
 """Flow metadata: bytes of the stream that are not in the flow, because `mcp_body_limit` was reached."""
+
+
+CONTENT_LIMIT = 64 * 1024 * 1024
+"""Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
+
+
+def content(response: http.Response) -> bytes:
+    """An answer's body with its content coding undone; empty where that can't be done."""
+    body = response.raw_content or b""
+    try:
+        return decoded(body, response.headers.get("content-encoding", ""), CONTENT_LIMIT)
+    except CodingError as e:
+        logger.warning(f"mcp: an answer passes unread: {e}")
+        return b""
 
 
 class StreamReader:

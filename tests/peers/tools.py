@@ -54,7 +54,8 @@ async def run_tool(name: str, given: dict, link, memory: Memory) -> str:
         case "echo":
             return given["text"]
         case "add":
-            return str(given["a"] + given["b"])
+            # A server that was changed on purpose differs in this, and in nothing else.
+            return str(given["a"] + given["b"] + int(os.environ.get("PEER_ADDS", "0")))
         case "progress":
             for step in range(1, given["steps"] + 1):
                 await asyncio.sleep(given["interval"])

@@ -202,11 +202,11 @@ async def test_by_hand(scripted, mitmdump, client_of):
             answer = await http.post(f"{proxy.base}/commands", content=text)
             return answer.status_code, answer.text
 
-    assert await command("mcp.sessions.names") == (200, "a-rather")
+    assert await command("mcp.sessions.names") == (200, "#2\n#1")
     status, said = await command("mcp.end a-rather")
-    assert (status, said) == (400, "mcp.end: 2 sessions are called 'a-rather': give more of the id")
+    assert (status, said) == (400, "'a-rather' names 2 sessions (#1, #2); take one of these numbers")
     status, said = await command("mcp.keep nothing")
-    assert (status, said) == (400, "mcp.keep: no open session is called 'nothing'; mcp.sessions lists them")
+    assert (status, said) == (400, "no session is named 'nothing'; mcp.sessions lists them")
     assert (await command("mcp.end"))[0] == 400
     assert (await command(f"mcp.keep {other}"))[0] == 200
     await kept.process.kill()

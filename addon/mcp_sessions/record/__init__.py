@@ -1,0 +1,1 @@
+"""Recordings: exported without their secrets, replayed to a live server, and served to a live client."""
