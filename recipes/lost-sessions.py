@@ -15,7 +15,7 @@ CALLS = 3
 
 
 class Balancer:
-    """Two replicas behind one address; each new connection goes to the next one, as most balancers do it."""
+    """Two replicas behind one address, which does not care about sessions: `move` sends everybody to the other one."""
 
     def __init__(self, ports: list[int]) -> None:
         self._ports = ports
@@ -31,11 +31,12 @@ class Balancer:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            self.drop()
+            self.move()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def drop(self) -> None:
-        """Drop every connection, as a balancer does when replicas are added or taken away."""
+    def move(self) -> None:
+        """Drop every connection, and send the next ones to the other replica."""
+        self._turn += 1
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -43,7 +44,6 @@ class Balancer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self._turn += 1
         there, back = await asyncio.open_connection("127.0.0.1", self._ports[self._turn % len(self._ports)])
         self._writers |= {writer, back}
         try:
@@ -86,16 +86,16 @@ async def story(stage: Stage) -> str:
     async with SdkServer(1) as server:
         for recover, counts in good.items():
             counts.append(await calls(stage, server.port, recover, server.forget))
-    stage.title("Two replicas, each new connection to the other one")
+    stage.title("Two replicas, and a balancer that moves the client from one to the other")
     async with SdkServer(1) as one, SdkServer(1) as two:
         balancer = Balancer([one.port, two.port])
 
-        async def reconnect() -> None:
-            balancer.drop()
+        async def move() -> None:
+            balancer.move()
 
         async with balancer.listening() as port:
             for recover, counts in good.items():
-                counts.append(await calls(stage, port, recover, reconnect))
+                counts.append(await calls(stage, port, recover, move))
     for alone, helped in zip(*good.values(), strict=True):
         stage.expect(alone < CALLS, "the client needed no help")
         stage.expect(helped == CALLS, f"only {helped} of {CALLS} calls succeeded with the addon's help")

@@ -5,6 +5,8 @@ The traffic's port and the page's port are two; the page asks for the password, 
 
 from __future__ import annotations
 
+import socket
+
 import argon2
 import httpx
 
@@ -13,11 +15,19 @@ from staging import Mitmdump, SdkClient, SdkServer, Stage, perform
 PASSWORD = "a long sentence for the team"
 
 
+def free_port() -> int:
+    """A port that nobody listens on at this moment; mitmweb does not say which one it chose itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 async def story(stage: Stage) -> str:
+    port = free_port()
     # As `python -c 'import argon2; print(argon2.PasswordHasher().hash(input()))'` prints it.
     options = {
         "web_host": "127.0.0.1",  # for a team: an address of this host that it can reach
-        "web_port": 0,
+        "web_port": port,
         "web_password": argon2.PasswordHasher().hash(PASSWORD),
         "web_open_browser": False,
     }
@@ -26,7 +36,8 @@ async def story(stage: Stage) -> str:
         Mitmdump(server.port, tool="mitmweb", options=options) as proxy,
         SdkClient(1) as client,
     ):
-        page = (await proxy.wait_log(r"Web server listening at (http://[^/\s]+)"))[1]
+        await proxy.wait_log("Web server listening")
+        page = f"http://127.0.0.1:{port}"
         stage.title(f"Clients go to {proxy.url}, people to {page}/mcp")
         await client.connect(proxy.url, name="agent")
         await client.call("echo", text="x")
