@@ -46,7 +46,7 @@ async def story(stage: Stage) -> str:
             stage.expect(different == 1 and '"43"' in said, f"the change was not found: exit status {different}")
 
         stage.title("Served to a fresh client, without any server")
-        command = [sys.executable, "-m", "mcp_sessions", "serve", file]
+        command: list[str | Path] = [sys.executable, "-m", "mcp_sessions", "serve", file]
         async with Process(command, name="mcp_sessions serve") as serving, SdkClient(1) as client:
             port = (await serving.wait_line(r"http://127\.0\.0\.1:(\d+)/mcp", 20))[1]
             await used(stage, client, f"http://127.0.0.1:{port}/mcp")

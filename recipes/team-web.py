@@ -9,7 +9,6 @@ import socket
 
 import argon2
 import httpx
-
 from staging import Mitmdump, SdkClient, SdkServer, Stage, perform
 
 PASSWORD = "a long sentence for the team"
@@ -25,7 +24,7 @@ def free_port() -> int:
 async def story(stage: Stage) -> str:
     port = free_port()
     # As `python -c 'import argon2; print(argon2.PasswordHasher().hash(input()))'` prints it.
-    options = {
+    options: dict[str, str | int] = {
         "web_host": "127.0.0.1",  # for a team: an address of this host that it can reach
         "web_port": port,
         "web_password": argon2.PasswordHasher().hash(PASSWORD),

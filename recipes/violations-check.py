@@ -14,7 +14,7 @@ from staging import Mitmdump, RawClient, SdkClient, SdkServer, Stage, perform, t
 
 def checking(server: SdkServer, log: Path) -> Mitmdump:
     """What a CI starts in front of the server under test."""
-    options = {"mcp_fail_on": "should", "mcp_log": log}
+    options: dict[str, str | Path] = {"mcp_fail_on": "should", "mcp_log": log}
     # The command loads the addon by itself.
     return Mitmdump(server.port, tool="mcp-mitmdump", script=None, options=options)
 

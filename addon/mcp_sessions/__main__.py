@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
         case ["readme", name]:
             from .readme import filled
 
-            page = Path(name)
-            page.write_text(filled(page.read_text("utf-8")), "utf-8")
+            target = Path(name)
+            target.write_text(filled(target.read_text("utf-8")), "utf-8")
         case ["-h" | "--help"]:
             print(USAGE)
         case _:
