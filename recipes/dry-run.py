@@ -1,6 +1,6 @@
 """A dry run in production, mcp_end=log: `uv run recipes/dry-run.py`.
 
-The proxy says which sessions it would end and why, and which the server lost, but does nothing in a client's place.
+The proxy says which sessions it would end and why, and what rules are broken, but sends nothing of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def story(stage: Stage) -> str:
         stage.expect(not own, "a DELETE was sent in a dry run")
         handshakes = len(server.requests(rpc="initialize"))
         stage.expect(handshakes == 2, f"{handshakes} handshakes at the server, but its clients made 2")
-    return "One session would have been ended and one was lost; the proxy sent nothing of its own."
+    return "One session would have been ended, and a lost one stayed lost; the proxy sent nothing of its own."
 
 
 if __name__ == "__main__":

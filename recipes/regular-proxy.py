@@ -1,6 +1,6 @@
 """A regular proxy for a command-line agent: `uv run recipes/regular-proxy.py`.
 
-The agent is an unchanged SDK client that gets nothing but the variable HTTP_PROXY. Its server restarts; then it is killed.
+The agent is an unchanged SDK client that is given HTTP_PROXY and nothing else. Its server restarts; then it is killed.
 """
 
 from __future__ import annotations

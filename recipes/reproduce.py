@@ -1,6 +1,6 @@
 """Reproduce from a recording on both sides: `uv run recipes/reproduce.py`.
 
-One exported file is replayed to a fresh server and to a changed one, and then answers a fresh client in a server's place.
+One exported file is replayed to a fresh server and to a changed one, and then answers a client in a server's place.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ STAMP = re.compile(r"^\[[\d:.]+\](\[[^]]*\])? ")
 
 
 class Impossible(Exception):
-    """This machine can't show it; the text says why."""
+    """It can't be shown on this machine; the text says why."""
 
 
 class Stage:
