@@ -11,6 +11,7 @@ usage: python -m mcp_sessions              print the path for mitmproxy's -s
        python -m mcp_sessions rules        print the catalogue of rules as Markdown
        python -m mcp_sessions schema       print the JSON Schema of a line of mcp_log
        python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0
+       python -m mcp_sessions readme FILE  make the tables of options and commands in a page anew
        python -m mcp_sessions export FILE OUT   write a saved recording without its secrets (-h for more)
        python -m mcp_sessions replay FILE --to URL   send it to a live server and compare the answers
        python -m mcp_sessions serve FILE   answer live clients as it was recorded"""
@@ -42,6 +43,11 @@ def main(arguments: list[str]) -> int:
             from .record.commandline import main as recordings
 
             return recordings(arguments)
+        case ["readme", name]:
+            from .readme import filled
+
+            target = Path(name)
+            target.write_text(filled(target.read_text("utf-8")), "utf-8")
         case ["-h" | "--help"]:
             print(USAGE)
         case _:
