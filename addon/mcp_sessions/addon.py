@@ -25,7 +25,7 @@ from .core import Core
 from .decisions import End, Forward, Hold, OnAnswer, OnRequest, Reply
 from .deleting import Deleting
 from .exchange import Finish
-from .failing import fail_open
+from .failing import described, fail_open
 from .identifying import Identifying
 from .inject import OWN, OwnRequests
 from .ledger import Client, Connection, Endpoint, Session, State
@@ -239,7 +239,7 @@ class McpSessions:
             if left:
                 logger.warning(f"mcp: {left} sessions could not be ended before the proxy ends")
         except Exception as e:
-            logger.error(f"mcp: error while ending sessions at exit: {e!r:.200}", exc_info=e)
+            logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:
             self.reporting.sum_up(self.settings)
             self._close()
@@ -276,9 +276,19 @@ class McpSessions:
                 if self.remembering is not None:
                     self.remembering.tick()
             except Exception as e:
-                logger.error(f"mcp: error while weighing evidence: {e!r:.200}", exc_info=e)
+                logger.error(f"mcp: error while weighing evidence: {described(e)}")
 
     # What a client sends
+
+    @fail_open
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """The head of a request was read; one whose body is streamed goes out before the body was seen."""
+        presented = flow.request.headers.get(h.SESSION_ID)
+        if not flow.request.stream or not presented or OWN in flow.metadata:
+            return
+        endpoint = _endpoint(flow.request)
+        connection = self.core.ledger.connections.get(flow.client_conn.id)
+        set_session_id(flow.request.headers, self.core.mapped(endpoint, presented, connection))
 
     @fail_open
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
@@ -289,7 +299,7 @@ class McpSessions:
         if OWN in flow.metadata or flow.client_conn.peername is None:
             return None
         request = flow.request
-        endpoint = Endpoint(request.scheme, request.host, request.port, request.path.partition("?")[0])
+        endpoint = _endpoint(request)
         headers = HeaderMap(request.headers.fields)
         content = request.raw_content
         if not is_mcp(request.method, headers, content, self.core.ledger.knows(endpoint)):
@@ -336,7 +346,7 @@ class McpSessions:
         x = self.core.exchange(
             flow.id,
             request.method,
-            f"{endpoint.origin}{request.path}",
+            f"{endpoint.origin}{_path(request)}",
             endpoint,
             incoming.headers,
             incoming.content,
@@ -350,6 +360,7 @@ class McpSessions:
         if x.session is not None:
             self._routes[x.session] = flow.client_conn
         if isinstance(decision, Hold):
+            self.recovering.expect(live)
             return self._held(live)
         self._carry_out_request(live, decision)
         return None
@@ -385,7 +396,7 @@ class McpSessions:
         x = live.x
         own_id = self.core.answering(x, flow.response.status_code, HeaderMap(flow.response.headers.fields), time.time())
         if own_id is not None:
-            flow.response.headers[h.SESSION_ID] = own_id
+            set_session_id(flow.response.headers, own_id)
         opened = x.facts.get("opened")
         if opened is not None:
             self._routes[opened] = flow.client_conn
@@ -424,7 +435,14 @@ class McpSessions:
         if live.reader is not None or live.settled:
             self._over(live)
             return None
-        decision = self.core.answered(live.x, content(flow.response), time.time())
+        if flow.response.stream:  # another addon, or an option, has it streamed: the client has it already
+            self._over(live)
+            return None
+        try:
+            decision = self.core.answered(live.x, content(flow.response), time.time())
+        except Exception:
+            self._live.pop(flow.id, None)
+            raise
         return self.recovering.carry_out(live, decision)
 
     @fail_open
@@ -495,6 +513,15 @@ def _judged(flow: http.HTTPFlow, rule_ids: list[str]) -> None:
 def _refresh(flow: http.HTTPFlow) -> None:
     """Let mitmproxy's views draw a flow again."""
     ctx.master.addons.trigger(hooks.UpdateHook([flow]))
+
+
+def _endpoint(request: http.Request) -> Endpoint:
+    return Endpoint(request.scheme, request.host, request.port, _path(request).partition("?")[0])
+
+
+def _path(request: http.Request) -> str:
+    """Path and query, each byte one character."""
+    return request.data.path.decode("latin-1")
 
 
 def _address(address: Any) -> tuple[str, int]:

@@ -100,13 +100,15 @@ class Core:
         if session is None:
             self.judge.request(x)
             return Forward()
-        if session.mapped and not _made_for(session, x):
-            x.stranger = True
+        x.stranger = not _made_for(session, x)
+        if x.stranger and session.mapped:
             self.telling.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
             self.judge.request(x)
             return Forward()
         x.session = session
         self.judge.request(x)
+        if x.stranger:  # until the server accepts it, it has no say in what becomes of the session
+            return Forward()
         self._use(session, x)
         held = self._recovery.arrived(x)
         if held is not None:
@@ -207,7 +209,7 @@ class Core:
         if x.ok and message is not None:
             self._understood(x, message)
         if x.verb == "DELETE":
-            if x.session is not None and x.status is not None:
+            if x.session is not None and x.status is not None and (x.ok or not x.stranger):
                 self.endings.answered(x.session, x, x.status, at)
             return Deliver()
         if reading is not None:
@@ -242,6 +244,12 @@ class Core:
         session = x.session
         if not x.ok or x.era is Era.STATELESS or x.is_initialize:
             return
+        if session is not None and x.stranger:
+            x.stranger = False
+            x.generation = session.generation
+            self._use(session, x)
+        if session is None and x.presented and not x.stranger:
+            session = self._known_meanwhile(x)
         if session is None:
             if x.presented and not x.stranger:
                 session = self._presume(x, x.answered_at)
@@ -293,10 +301,29 @@ class Core:
 
     def _presume_lost(self, x: Exchange, at: float) -> Session:
         """A session that is lost and was opened before the proxy saw it."""
+        known = self._known_meanwhile(x)
+        if known is not None:
+            return known
         session = self._presume(x, at)
         session.revision, session.initialize = handshake.presumed(x.headers)
         self.telling.change(session, "first seen", "lost, and opened before the proxy saw it", x, Weight.WARNING)
         return session
+
+    def _known_meanwhile(self, x: Exchange) -> Session | None:
+        """The session that was not known when the request came, and is by now: others have used it, too."""
+        session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
+        if session is None or not _made_for(session, x):
+            return None
+        x.session = session
+        self._use(session, x)
+        return session
+
+    def mapped(self, endpoint: Endpoint, presented: str, connection: Connection | None) -> str | None:
+        """The id to put into a request of which only the head is known; None to leave it as it is."""
+        session = self.ledger.find(endpoint, presented)
+        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
+            return None
+        return session.server_id
 
     def _presume(self, x: Exchange, at: float) -> Session:
         assert x.presented is not None
@@ -349,7 +376,7 @@ class Core:
         if session is not None:
             if session.streams.pop(x.id, None) is not None and finish is Finish.CLIENT and not session.streams:
                 session.stream_aborted_at = at
-            if x.verb == "DELETE" and finish is not Finish.COMPLETE:
+            if x.verb == "DELETE" and finish is not Finish.COMPLETE and not x.stranger:
                 ends = self.endings.cut_off(session, finish, at)
             if x.verb == "DELETE":  # refused, and its client may be gone by now
                 ends += self.endings.orphaned(session, at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class End:
 
     session: Session
     evidence: str
-    server_id: str
+    server_id: str = field(repr=False)
     final: bool = True
     """False for the id of an earlier generation, whose answer changes nothing."""
     attempt: int = 1

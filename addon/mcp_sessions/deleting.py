@@ -13,6 +13,7 @@ from mitmproxy import connection as mconnection
 
 from .core import Core
 from .decisions import End
+from .failing import described
 from .inject import Order, OwnRequests
 from .ledger import Session
 from .wire import headers as h
@@ -85,8 +86,10 @@ class Deleting:
                 try:
                     await self._delete(end)
                 except Exception as e:
-                    logger.error(f"mcp: error in a DELETE: {e!r:.200}", exc_info=e)
-                    self.core.ended(end, None, "internal error", time.time())
+                    logger.error(f"mcp: error in a DELETE: {described(e)}")
+                    retry = self.core.ended(end, None, "internal error", time.time())
+                    if retry is not None:
+                        self._later(retry.end, retry.seconds)
                 self._fill()
                 if self._queue:
                     await asyncio.sleep(GAP)

@@ -80,7 +80,9 @@ class Identifying:
             self._liveness.watch(process)
 
     async def _look_up(self, connection_id: str) -> None:
-        connection = self.core.ledger.connections[connection_id]
+        connection = self.core.ledger.connections.get(connection_id)
+        if connection is None:
+            return
         found = await self._identifier.identify(connection_id, connection.peer, connection.local)
         if isinstance(found, Process):
             self._end(self.core.identified(connection, found, time.time()))
@@ -108,15 +110,19 @@ class Identifying:
         deadline = time.monotonic() + LAST_CLOSING
         while client.connections and time.monotonic() < deadline:  # noqa: ASYNC110  # rare, short, and bounded
             await asyncio.sleep(LAST_CLOSING / 10)
-        for connection_id in list(client.connections):
-            connection = self.core.ledger.connections[connection_id]
-            self._identifier.forget(connection_id)
-            heir = await self._identifier.identify(connection_id, connection.peer, connection.local)
-            if isinstance(heir, Process) and heir != process:
-                self._end(self.core.identified(connection, heir, time.time()))
-                self.core.outlived(process, heir, time.time())
-                self._watch(heir)
-        self._end(self.core.gone(process, time.time()))
+        try:
+            for connection_id in list(client.connections):
+                connection = self.core.ledger.connections.get(connection_id)
+                if connection is None:
+                    continue  # closed while another was looked at
+                self._identifier.forget(connection_id)
+                heir = await self._identifier.identify(connection_id, connection.peer, connection.local)
+                if isinstance(heir, Process) and heir != process:
+                    self._end(self.core.identified(connection, heir, time.time()))
+                    self.core.outlived(process, heir, time.time())
+                    self._watch(heir)
+        finally:
+            self._end(self.core.gone(process, time.time()))
 
 
 def _process(client: Client) -> Process | None:

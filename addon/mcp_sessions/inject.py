@@ -140,7 +140,7 @@ def _flow(order: Order, client: connection.Client | None) -> http.HTTPFlow:
         method=order.verb.encode(),
         scheme=target.scheme.encode(),
         authority=b"",
-        path=(target.path + (f"?{target.query}" if target.query else "") or "/").encode("utf-8", "surrogateescape"),
+        path=(target.path + (f"?{target.query}" if target.query else "") or "/").encode("latin-1", "replace"),
         http_version=b"HTTP/1.1",
         headers=http.Headers(carried_over(order.fields)),
         content=order.content,
@@ -155,7 +155,7 @@ def _flow(order: Order, client: connection.Client | None) -> http.HTTPFlow:
         request.headers["content-length"] = str(len(order.content))
         request.headers["accept"] = f"{JSON}, {SSE}"
     for name, value in order.headers:
-        request.headers[name] = value
+        request.headers[name] = value.encode("latin-1", "replace")
     flow = http.HTTPFlow(client.copy(), connection.Server(address=(host, port)))
     flow.request = request
     flow.metadata[OWN] = order.what

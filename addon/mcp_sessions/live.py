@@ -34,6 +34,6 @@ class Live:
 def set_session_id(headers: http.Headers, session_id: str | None) -> None:
     """Put this id in; None leaves what is there, the empty text takes it out."""
     if session_id:
-        headers[h.SESSION_ID] = session_id
+        headers[h.SESSION_ID] = session_id.encode("latin-1", "replace")
     elif session_id is not None:
         headers.pop(h.SESSION_ID, None)

@@ -15,8 +15,9 @@ from mitmproxy import ctx, eventsequence, exceptions, http
 from . import resend
 from .core import Core
 from .decisions import Deliver, End, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
+from .failing import described
 from .inject import OWN, REFUSED, Order, OwnRequests
-from .ledger import Session
+from .ledger import Session, printable
 from .live import Live, set_session_id
 from .playback import AGAIN, PRESENTED
 from .shaking import Shaking
@@ -27,6 +28,10 @@ from .wire import headers as h
 from .wire.headers import HeaderMap
 
 logger = logging.getLogger(__name__)
+
+
+WAITING = 20.0
+"""Seconds beyond two handshakes after which an exchange that waits is let go: something has gone wrong."""
 
 
 class Recovering:
@@ -59,13 +64,20 @@ class Recovering:
     # Waiting
 
     async def outcome(self, live: Live) -> OnRequest | OnAnswer:
-        """Wait for what becomes of an exchange that is kept waiting."""
-        waiting: asyncio.Future[OnRequest | OnAnswer] = asyncio.get_running_loop().create_future()
-        self._waiting[live.x.id] = (live, waiting)
+        """Wait for what becomes of an exchange that is kept waiting; it has to be expected before it can come."""
+        _, waiting = self._waiting[live.x.id]
         try:
-            return await waiting
+            return await asyncio.wait_for(waiting, 2 * self.patience + WAITING)
+        except TimeoutError:
+            self.core.recoveries.hung_up(live.x)
+            logger.error(f"mcp: {printable(live.x.what)} waited too long for a recovery: it goes on without")
+            return Deliver()
         finally:
             self._waiting.pop(live.x.id, None)
+
+    def expect(self, live: Live) -> None:
+        """Keep an exchange waiting: whatever is decided from now on is kept for it."""
+        self._waiting[live.x.id] = (live, asyncio.get_running_loop().create_future())
 
     def disconnected(self, connection_id: str) -> None:
         """A client closed a connection: none of its exchanges waits any longer."""
@@ -103,11 +115,11 @@ class Recovering:
         """Perform the handshake in the client's place, with the headers of the refused request if there is one."""
         fields, url, client = session.fields, session.url, self._route(session)
         if live is not None:
-            fields, url, client = live.flow.request.headers.fields, live.flow.request.url, live.flow.client_conn
+            fields, url, client = live.flow.request.headers.fields, live.x.url, live.flow.client_conn
         try:
             problem = await Shaking(self._own, self.core, session, url, fields, client).perform(self.patience)
         except Exception as e:
-            logger.error(f"mcp: error in a handshake: {e!r:.200}", exc_info=e)
+            logger.error(f"mcp: error in a handshake: {described(e)}")
             problem = "internal error"
         at = time.time()
         self.settle(*(self.core.not_recovered(session, problem, at) if problem else self.core.recovered(session, at)))
@@ -118,9 +130,11 @@ class Recovering:
         """Do what was decided about an answer that was read."""
         match decision:
             case Shake(session):
+                self.expect(live)  # before the task: mitmproxy begins tasks at once
                 self._tasks.start(self._shake(session, live))
                 return self._refused(live)
             case Wait():
+                self.expect(live)
                 return self._refused(live)
             case Resend():
                 return self._resend(live, decision)
@@ -161,7 +175,7 @@ class Recovering:
         request = flow.request
         own_headers = tuple(request.headers.items(multi=False))
         again = f"{live.x.what} again"
-        order = Order(again, request.method, request.url, (), own_headers, request.raw_content or b"")
+        order = Order(again, request.method, live.x.url, (), own_headers, request.raw_content or b"")
         sent = await self._own.fetch(order, flow.client_conn, self.patience)
         if sent is None:
             flow.response = live.refused

@@ -134,7 +134,7 @@ class Remembering:
             try:
                 session, left = session_of(row, ledger, self._place, at)
             except (ValueError, TypeError, KeyError, AttributeError) as e:
-                logger.warning(f"mcp: a row of the ledger on disk can't be read: {e!r:.200}")
+                logger.warning(f"mcp: a row of the ledger on disk can't be read: {type(e).__name__}")
                 continue
             if ledger.find(session.endpoint, session.client_id) is not None:
                 continue  # its client was faster

@@ -9,6 +9,7 @@ from mitmproxy.log import ALERT
 
 from . import outcome
 from .eventlog import EventLog
+from .failing import described
 from .options import Settings
 from .outcome import Outcome
 from .records import AnyRecord, Violation, Weight
@@ -28,7 +29,13 @@ class Reporting:
         self._log: EventLog | None = None
 
     def tell(self, record: AnyRecord) -> None:
-        """Hand a record to all who want it."""
+        """Hand a record to all who want it. Never raises: what is said must not change what is done."""
+        try:
+            self._tell(record)
+        except Exception as e:
+            logger.error(f"mcp: error in telling of a {record.kind}: {described(e)}")
+
+    def _tell(self, record: AnyRecord) -> None:
         self.journal.told(record)
         logger.log(LEVELS[record.weight], record.line())
         if isinstance(record, Violation):

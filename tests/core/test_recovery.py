@@ -6,7 +6,9 @@ import pytest
 
 from core.world import LATEST, Headers, Peer, World, forwarded_as, initialized, request
 from mcp_sessions.decisions import Deliver, Forward, Hold, OnAnswer, Release, Reply, Resend, Shake, Wait
+from mcp_sessions.exchange import Finish
 from mcp_sessions.ledger import State
+from mcp_sessions.recovery import handshake
 
 ID = "s-one-two-three-four"
 NEW = "t-five-six-seven-eight"
@@ -507,3 +509,78 @@ def test_another_server_is_named() -> None:
     world.lose(world.call(ID)[0])
     world.shake(session, NEW)
     assert any("no longer offers logging" in line for line in world.lines())
+
+
+# What a review found
+
+
+def test_a_stranger_has_no_say_in_a_session_that_was_never_brought_back() -> None:
+    """Servers answer 404 to a foreign credential: that says nothing of the session's own client."""
+    world = World()
+    mine, stranger = Peer(pid=1, token="mine"), Peer(pid=None, host="10.0.0.9", token="other", connection="c9")
+    session = world.open(ID, peer=mine)
+    assert world.lose(world.call(ID, peer=stranger)[0]) == Deliver()
+    assert session.state is State.OPEN
+    assert world.lose(world.send(verb="DELETE", session=ID, peer=stranger)[0]) == Deliver()
+    assert session.state is State.OPEN
+    assert [owner.host for owner in session.owners] == ["127.0.0.1"]
+    # Whom the server accepts is no stranger.
+    world.works(world.call(ID, peer=stranger)[0])
+    assert [owner.host for owner in session.owners] == ["127.0.0.1", "10.0.0.9"]
+
+
+def test_two_refusals_of_one_unknown_session_share_a_handshake() -> None:
+    world = World()
+    first, _ = world.send(request("tools/list"), session=ID)
+    second, _ = world.send(request("tools/list", id=2), session=ID)
+    shake = world.lose(first)
+    assert isinstance(shake, Shake)
+    assert world.lose(second) == Wait(shake.session)
+
+
+def test_a_delete_that_is_cut_off_while_it_is_held_ends_the_session() -> None:
+    world = World()
+    session = world.open(ID)
+    world.lose(world.call(ID)[0])
+    x, held = world.send(verb="DELETE", session=ID)
+    assert held == Hold(session)
+    world.core.recoveries.hung_up(x)
+    world.finish(x, Finish.CLIENT)
+    _, ends = world.shake(session, NEW)
+    assert [end.server_id for end in ends] == [NEW]
+
+
+def test_a_session_whose_delete_was_answered_in_another_dialect_stays_ended() -> None:
+    world = World()
+    session = world.open(ID)
+    world.works(world.call(ID)[0])
+    world.answer(world.send(verb="DELETE", session=ID)[0], 400, error(-32000, "No valid session ID provided"))
+    assert session.state is State.CLOSED
+    assert world.answer(world.call(ID)[0], 400, error(-32000, "No valid session ID provided")) == Deliver()
+
+
+def test_a_late_refusal_that_is_not_sent_again_says_nothing_of_the_new_generation() -> None:
+    world = World()
+    session = world.open(ID)
+    late, _ = world.send("not a message", session=ID)
+    world.lose(world.call(ID)[0])
+    world.shake(session, NEW)
+    assert world.lose(late) == Deliver()
+    assert session.state is State.OPEN
+
+
+def test_odd_bytes_in_an_id_and_a_version_are_no_obstacle() -> None:
+    world = World()
+    odd = {"mcp-session-id": "odd-\xff-session-id", "mcp-protocol-version": "2025-\xff"}
+    x, _ = world.send(request("tools/list"), headers=odd)
+    shake = world.lose(x)
+    assert isinstance(shake, Shake)
+    assert shake.session.initialize is not None
+    assert b"2025-03-26" in handshake.opening(shake.session)
+
+
+def test_nothing_secret_is_in_a_repr() -> None:
+    world = World()
+    session = world.open(ID, peer=Peer(token="very-secret"))
+    assert "very-secret" not in repr(session)
+    assert ID not in repr(session)

@@ -41,7 +41,7 @@ class Peer:
 
 
 def fields(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name.encode(), value.encode()) for name, value in headers.items() if value is not None)
+    return tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items() if value is not None)
 
 
 @dataclass

@@ -105,6 +105,8 @@ class Endings:
 
     def orphaned(self, session: Session, at: float) -> list[End]:
         """End a session if every client that used it is known to be gone."""
+        if session.left and session.state in (State.OPEN, State.LOST):
+            return self.end(session, "its client's DELETE was cut off", at)
         if not session.orphaned:
             self.evidence.watch(session, at)
             return []
@@ -118,6 +120,9 @@ class Endings:
 
     def cut_off(self, session: Session, finish: Finish, at: float) -> list[End]:
         """The client sent DELETE, and no answer came before one side hung up: finish it in its place."""
+        if session.state is State.RECOVERING:  # ended as soon as it is known by which id
+            session.left = True
+            return []
         if not session.apply(Cause.DELETE_CUT, at):
             return []
         session.left = True
@@ -252,7 +257,9 @@ class Endings:
 
     def answered(self, session: Session, x: Exchange, status: int, at: float) -> None:
         """The client's own DELETE was answered."""
-        if not ends(status):
+        message = x.answer.first if x.answer else None
+        said = str((message.error or {}).get("message", "")) if message else ""
+        if result(status, said) not in (Result.ENDED, Result.UNSUPPORTED):
             session.apply(Cause.DELETE_REFUSED, at, f"answered {status}")
             return
         if result(status) is Result.UNSUPPORTED:

@@ -111,7 +111,8 @@ def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], 
         if not isinstance(items, list):
             return
         before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
-        held.lists[listing.method] = before | {_digest(item) for item in items[:TOOL_LIMIT]}
+        room = max(0, TOOL_LIMIT - len(before))
+        held.lists[listing.method] = before | {_digest(item) for item in items[:room]}
         if listing.notification in held.untold:
             held.untold.remove(listing.notification)  # it has just seen for itself
         if listing.method == "tools/list":
@@ -126,7 +127,10 @@ def _note_safe_tools(held: Held, tools: list[Any]) -> None:
             continue
         hints = tool.get("annotations")
         safe = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
-        (held.safe_tools.add if safe else held.safe_tools.discard)(tool["name"])
+        if not safe:
+            held.safe_tools.discard(tool["name"])
+        elif len(held.safe_tools) < TOOL_LIMIT:
+            held.safe_tools.add(tool["name"])
 
 
 def _digest(item: Any) -> bytes:

@@ -64,8 +64,8 @@ class Session:
     """
 
     endpoint: Endpoint
-    client_id: str
-    server_id: str
+    client_id: str = field(repr=False)
+    server_id: str = field(repr=False)
     opened: float
     last_used: float
     revision: str
@@ -78,11 +78,11 @@ class Session:
     generation: int = 0
     owners: dict[Client, float] = field(default_factory=dict)
     """The clients that used it, with the time of their last use."""
-    credentials: str = ""
+    credentials: str = field(default="", repr=False)
     """Keyed hash of the credentials that opened it or used it last."""
-    fields: Fields = ()
+    fields: Fields = field(default=(), repr=False)
     """Headers of the latest request, for requests in the client's place. In memory only."""
-    url: str = ""
+    url: str = field(default="", repr=False)
     """The full URL of the latest request, with its query. In memory only."""
     requests: int = 0
     """Messages other than the handshake that the client sent in it."""
@@ -91,7 +91,7 @@ class Session:
     answered_before: int = 0
     """What `answered` stood at when the present generation began."""
     recoveries: int = 0
-    replaced: deque[str] = field(default_factory=lambda: deque(maxlen=REPLACED_LIMIT))
+    replaced: deque[str] = field(default_factory=lambda: deque(maxlen=REPLACED_LIMIT), repr=False)
     streams: dict[str, float] = field(default_factory=dict)
     """Open GET streams: exchange id, and since when."""
     stream_aborted_at: float | None = None

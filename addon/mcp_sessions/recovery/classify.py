@@ -88,7 +88,7 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
     if code == METHOD_NOT_FOUND:
         return Reading(Verdict.UNKNOWN_METHOD, "JSON-RPC -32601")
     session = x.session
-    if session is not None and session.state in (State.LEAVING, State.CLOSED, State.ENDING):
+    if session is not None and (session.left or session.state in (State.LEAVING, State.CLOSED, State.ENDING)):
         return Reading(Verdict.ENDED, f"the session is {session.state}")
     if x.presented is None:
         return Reading(Verdict.OTHER, "the request carries no session id")

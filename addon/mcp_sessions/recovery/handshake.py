@@ -12,7 +12,7 @@ from ..ledger import Session, printable
 from ..ledger.held import Held, Listing, worth_comparing
 from ..wire.headers import PROTOCOL_VERSION, HeaderMap
 from ..wire.jsonrpc import Body, dump
-from ..wire.revision import SESSION_REVISIONS, Era, era
+from ..wire.revision import SESSION_REVISIONS
 
 OWN_ID_PREFIX = "mcp-sessions:"
 """Ids of the proxy's own requests begin with this, so that nobody takes them for the client's."""
@@ -39,7 +39,7 @@ def opening(session: Session) -> bytes:
 def presumed(headers: HeaderMap) -> tuple[str, dict[str, Any]]:
     """Revision and `initialize` parameters for a client whose own handshake was never seen."""
     version = headers.get(PROTOCOL_VERSION, "")
-    revision = version if era(version, None, None) is Era.SESSION and version else SESSION_REVISIONS[0]
+    revision = version if version in SESSION_REVISIONS else SESSION_REVISIONS[0]
     name, _, number = headers.get("user-agent", "unknown").split(" ", 1)[0].partition("/")
     return revision, {
         "protocolVersion": revision,

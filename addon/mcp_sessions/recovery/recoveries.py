@@ -42,9 +42,10 @@ class Recoveries:
                 self._died_young(session, x, at)
             decision = self._recovery.refused(x, treatment(x, self.settings.mcp_recover), at)
         except GaveUp as e:
-            session.apply(Cause.REFUSED, at, reading.reason)
+            if x.generation == session.generation:  # what an older one was told says nothing of this one
+                session.apply(Cause.REFUSED, at, reading.reason)
+                session.told_lost = at
             self._telling.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
-            session.told_lost = at
             return Deliver(original=x.attempts > 0)
         if isinstance(decision, Shake):
             session.apply(Cause.REFUSED, at, reading.reason)

@@ -106,7 +106,7 @@ class Writer:
             self._give_up(f"{database.path} is damaged ({e}) and was renamed to {database.set_aside().name}")
         except Exception as e:
             database.close()
-            self._give_up(f"{database.path}: {e!r:.200}")
+            self._give_up(f"{database.path}: {type(e).__name__}")
         finally:
             self._failed = True
             self._answer_all()

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable
 
 import brotli
-import zstandard
 
 
 class CodingError(ValueError):
@@ -33,7 +32,7 @@ class Undo:
         """
         try:
             data = self._decode(chunk, self._left + 1)
-        except (zlib.error, brotli.error, zstandard.ZstdError) as e:
+        except (zlib.error, brotli.error) as e:
             raise CodingError(str(e)[:120]) from None
         self._left -= len(data)
         if self._left < 0:
@@ -59,15 +58,11 @@ def _brotli() -> _Decode:
     return decode
 
 
-def _zstd() -> _Decode:
-    decoder = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
-    return lambda chunk, _: decoder.decompress(chunk)
-
-
 def _identity() -> _Decode:
     return lambda chunk, _: chunk
 
 
+# Not zstd: what a piece of it grows to can't be bounded.
 CODINGS: dict[str, Callable[[], _Decode]] = {
     "": _identity,
     "identity": _identity,
@@ -75,7 +70,6 @@ CODINGS: dict[str, Callable[[], _Decode]] = {
     "x-gzip": _zlib,
     "deflate": _zlib,
     "br": _brotli,
-    "zstd": _zstd,
 }
 
 

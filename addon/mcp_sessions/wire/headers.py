@@ -1,6 +1,7 @@
 """Header names of Streamable HTTP, and what may be copied from one request to another.
 
-Names are lower case throughout; values are text as mitmproxy decodes them (UTF-8 with surrogate escapes).
+Names are lower case throughout; values are text in which each byte is one character (latin-1),
+so that whatever comes from the wire can be compared, stored, and written back as it was.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ CREDENTIALS = frozenset(
 OF_ONE_MESSAGE = frozenset(
     {
         "accept",
+        "accept-encoding",
         "connection",
         "content-encoding",
         "content-length",
@@ -87,7 +89,7 @@ class HeaderMap(dict[str, str]):
         self.fields: Fields = tuple(fields)
         for raw_name, raw_value in self.fields:
             name = _lower(raw_name)
-            value = raw_value.decode("utf-8", "surrogateescape")
+            value = raw_value.decode("latin-1")
             self[name] = f"{self[name]}, {value}" if name in self else value
 
     def lists(self, *media_types: str) -> bool:

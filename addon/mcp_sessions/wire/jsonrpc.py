@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -152,7 +153,8 @@ def _sniff(data: bytes) -> Body:
     found_id = _ID.search(window)
     raw: dict[str, Any] = {"jsonrpc": "2.0"}
     if found_id:
-        raw["id"] = from_json(found_id[1])
+        with suppress(ValueError):  # it need not be UTF-8
+            raw["id"] = from_json(found_id[1])
     if method:
         raw["method"] = method[1].decode("ascii")
     elif b'"result"' in window:
