@@ -89,7 +89,7 @@ class McpSessions:
         self.began = time.time()
         self.own = OwnRequests()
         self.commands = Commands(self)
-        self.addons = [self.commands, Recordings(lambda: self.settings)]
+        self.recordings = Recordings(lambda: self.settings)
         self.streams: LiveStreams | None = None
         self.status: Status | None = None
         self.remembering: Remembering | None = None
@@ -123,6 +123,9 @@ class McpSessions:
         """Declare the options."""
         declare(loader)
         contentview.register()
+        # Not as addons of their own: mitmproxy asks every one of them at every event of every flow.
+        for commands in (self.commands, self.recordings):
+            loader.master.commands.collect_commands(commands)
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
@@ -151,6 +154,7 @@ class McpSessions:
         self.identifying.enable(self.settings.mcp_identify == "on")
         if self._running and "mcp_ledger" in updated:
             self._remember()
+        self.recordings.configure(updated)
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
@@ -162,6 +166,8 @@ class McpSessions:
         if ctx.master.addons.get("view") is not None:
             self.streams = LiveStreams(_refresh)
         self._start_status()
+        self.commands.running()
+        self.recordings.running()
         application = getattr(ctx.master, "app", None)
         if application is not None:
             from .views import web  # only mitmweb has what it needs
@@ -194,6 +200,8 @@ class McpSessions:
             self._uninstall = None
         self._tasks.cancel()
         self.identifying.close()
+        self.commands.done()
+        self.recordings.done()
         if self.streams:
             self.streams.close()
         if self.status:
@@ -296,6 +304,7 @@ class McpSessions:
         if not flow.live and (flow.response or flow.error) and flow not in self.recovering.shown:
             self._read.add(flow)
             return None
+        self.recordings.request(flow)
         if OWN in flow.metadata or flow.client_conn.peername is None:
             return None
         request = flow.request
