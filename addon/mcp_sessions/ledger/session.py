@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ class Entry(NamedTuple):
     detail: str = ""
 
 
+@lru_cache(maxsize=4096)
 def shorten(session_id: str) -> str:
     """A session id as it may stand in a log: at most eight characters, at most a third of it, and printable."""
     head = session_id[: min(8, max(1, len(session_id) // 3))]

@@ -76,6 +76,20 @@ def _lower(name: bytes) -> str:
     return name.decode("latin-1").lower()
 
 
+@lru_cache(maxsize=128)
+def _listed(accept: str) -> frozenset[str]:
+    """The media types that an `Accept` names: clients send the same few with every message."""
+    ranges = accept.lower().split(",")
+    if "q=0" in accept:
+        ranges = [part for part in ranges if not _EXCLUDED.search(part)]
+    return frozenset(part.split(";", 1)[0].strip() for part in ranges)
+
+
+@lru_cache(maxsize=128)
+def _media_type(content_type: str) -> str:
+    return content_type.split(";", 1)[0].strip().lower()
+
+
 class HeaderMap(dict[str, str]):
     """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3).
 
@@ -94,17 +108,12 @@ class HeaderMap(dict[str, str]):
 
     def lists(self, *media_types: str) -> bool:
         """Whether `Accept` names every one of these media types itself; a wildcard lists nothing, nor does `q=0`."""
-        accept = self.get("accept", "").lower()
-        ranges = accept.split(",")
-        if "q=0" in accept:
-            ranges = [part for part in ranges if not _EXCLUDED.search(part)]
-        listed = {part.split(";", 1)[0].strip() for part in ranges}
-        return all(media_type in listed for media_type in media_types)
+        return _listed(self.get("accept", "")).issuperset(media_types)
 
     @property
     def content_type(self) -> str:
         """The media type without its parameters, in lower case; empty if there is none."""
-        return self.get("content-type", "").split(";", 1)[0].strip().lower()
+        return _media_type(self.get("content-type", ""))
 
 
 def coded(headers: HeaderMap) -> bool:
