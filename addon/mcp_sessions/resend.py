@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import commands, layer
 from mitmproxy.proxy.layers import http as layers_http
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -95,8 +95,12 @@ class ResendingStream(HttpStream):
         if (yield from self.check_killed(True)):
             return  # the client has hung up meanwhile: nothing is sent for it
         yield from self._drop_upstream_id()
-        self.refused = self.refused or refused
+        again, self.refused = self.refused is not None, self.refused or refused
         request = self.flow.request
+        if again and self.context.server.alpn != b"h2":
+            # Refused once more: behind a balancer that goes by connections, this one leads to the wrong replica.
+            # Over HTTP/1 nobody else uses it now.
+            yield commands.CloseConnection(self.context.server)
         connection, problem = yield GetHttpConnection(
             (request.host, request.port),
             request.scheme == "https",

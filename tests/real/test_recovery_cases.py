@@ -136,6 +136,22 @@ async def test_two_replicas_without_stickiness(
     await proxy.wait_log("thrashes")
 
 
+async def test_two_replicas_behind_a_balancer_of_connections(
+    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    """A connection stays with its replica, the next one goes to the other: also a session's own handshake."""
+    replicas = [MiniMcp(prefix="a"), MiniMcp(prefix="b")]
+    server = await scripted(lambda request: replicas[request.connection % 2](request))
+    proxy = await mitmdump(server.port)
+    client = await raw_client(proxy.url)
+    await client.handshake()
+    replicas[0].forget()
+    replicas[1].forget()
+
+    for n in range(3):
+        assert (await client.call("echo", {"text": str(n)})).text == str(n)
+
+
 async def test_a_redeploy_wedges_nothing(scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw) -> None:
     """For a while there is a page instead of a server; then a server that has forgotten everything."""
     mini = MiniMcp()
