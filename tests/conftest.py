@@ -20,6 +20,16 @@ StartScripted = Callable[..., Awaitable[ScriptedServer]]
 StartRaw = Callable[..., Awaitable[RawClient]]
 
 
+REAL = ("tests/real/", "tests/clients/", "tests/test_harness.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that have real processes, and so real deadlines, a second chance; who fails twice has failed."""
+    for item in items:
+        if item.nodeid.startswith(REAL):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest_asyncio.fixture
 async def started() -> AsyncIterator[AsyncExitStack]:
     """Whatever a test starts, ended in reverse order."""
