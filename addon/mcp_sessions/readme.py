@@ -9,6 +9,7 @@ from typing import get_args
 
 from .commands import Commands
 from .options import Settings
+from .record.addon import Recordings
 
 PARTS: dict[str, Callable[[], str]] = {}
 """The parts of a page that are generated, by the name in their markers."""
@@ -48,7 +49,7 @@ def options() -> str:
 def commands() -> str:
     """A table of all commands, with their parameters."""
     rows = ["| command | what it does |", "|---|---|"]
-    for member in vars(Commands).values():
+    for member in (*vars(Commands).values(), *vars(Recordings).values()):
         name = getattr(member, "command_name", None)
         if name is None:
             continue
