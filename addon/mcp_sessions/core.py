@@ -248,14 +248,15 @@ class Core:
             x.stranger = False
             x.generation = session.generation
             self._use(session, x)
-        if session is None and x.presented and not x.stranger:
-            session = self._known_meanwhile(x)
         if session is None:
-            if x.presented and not x.stranger:
+            if not x.presented or x.stranger:
+                return
+            session = self._known_meanwhile(x)
+            if session is None:
                 session = self._presume(x, x.answered_at)
                 session.answered = 1
                 self.telling.change(session, "first seen", "opened before the proxy saw it", x)
-            return
+                return
         session.told_lost = None
         session.answered += 1
         session.apply(Cause.USED, x.answered_at)

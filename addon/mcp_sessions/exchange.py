@@ -97,14 +97,19 @@ class Exchange:
     @property
     def what(self) -> str:
         """The request in two words: `tools/call echo`, `GET stream`, `DELETE session`."""
-        if self.verb == "GET":
-            return "GET stream"
-        if self.verb == "DELETE":
-            return "DELETE session"
-        message = self.message
-        if message is None:
-            return f"POST ({self.body.problem or 'no message'})"
-        if message.method is None:
-            return "response" if message.kind is Kind.RESPONSE else "not JSON-RPC"
-        subject = message.params.get("name") or message.params.get("uri")
-        return f"{message.method} {subject}" if isinstance(subject, str) else message.method
+        return in_two_words(self.verb, self.body)
+
+
+def in_two_words(verb: str, body: Body) -> str:
+    """A request in two words, by its verb and body. Text from the wire: not printable as it is."""
+    if verb == "GET":
+        return "GET stream"
+    if verb == "DELETE":
+        return "DELETE session"
+    message = body.first
+    if message is None:
+        return f"POST ({body.problem or 'no message'})"
+    if message.method is None:
+        return "response" if message.kind is Kind.RESPONSE else "not JSON-RPC"
+    subject = message.params.get("name") or message.params.get("uri")
+    return f"{message.method} {subject}" if isinstance(subject, str) else message.method

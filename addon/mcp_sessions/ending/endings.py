@@ -25,11 +25,6 @@ AT_EXIT = "the proxy ends"
 """The reason for ending a session whose client may well live."""
 
 
-def ends(status: int) -> bool:
-    """Whether a DELETE of the client that was answered so has ended its session."""
-    return result(status) in (Result.ENDED, Result.UNSUPPORTED)
-
-
 class Endings:
     """Decides which sessions are to be ended, and notes how that went."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..exchange import in_two_words
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message, parse
@@ -95,16 +96,7 @@ class Recorded:
     @property
     def what(self) -> str:
         """The exchange in two words: `tools/call echo`, `GET stream`."""
-        if self.verb == "GET":
-            return "GET stream"
-        if self.verb == "DELETE":
-            return "DELETE session"
-        if self.message is None:
-            return f"POST ({self.body.problem or 'no message'})"
-        if not self.method:
-            return "response" if self.is_response else "not JSON-RPC"
-        subject = self.message.params.get("name") or self.message.params.get("uri")
-        return f"{self.method} {subject}" if isinstance(subject, str) else self.method
+        return in_two_words(self.verb, self.body)
 
     def messages(self) -> list[Message]:
         """What the server sent in answer, in order."""
