@@ -23,9 +23,12 @@ StartRaw = Callable[..., Awaitable[RawClient]]
 REAL = ("tests/real/", "tests/clients/", "tests/test_harness.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that have real processes, and so real deadlines, a second chance; who fails twice has failed."""
-    for item in items:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give tests that have real processes, and so real deadlines, a second chance; who fails twice has failed.
+
+    `-p no:rerunfailures` shows the first failure.
+    """
+    for item in items if config.pluginmanager.hasplugin("rerunfailures") else ():
         if item.nodeid.startswith(REAL):
             item.add_marker(pytest.mark.flaky(reruns=1))
 

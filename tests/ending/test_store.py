@@ -19,6 +19,7 @@ from mcp_sessions.store import Database, Place, Row, Unusable, Writer, row_of, s
 from mcp_sessions.store.database import MIGRATIONS
 from mcp_sessions.store.rows import to_be_ended
 from mcp_sessions.store.writer import Batch
+from mcp_sessions.wire.headers import HeaderMap
 
 PLACE = Place.here()
 ENDPOINT = Endpoint("https", "example.com", 443, "/mcp")
@@ -96,6 +97,30 @@ def test_processes_are_known_again_in_the_same_place_only() -> None:
     assert not gone
     assert not to_be_ended(alive, PLACE)
     assert to_be_ended(reused, PLACE)
+
+
+def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
+    """Or the session of a proxy that was killed at this moment would never again be seen to be left."""
+    ledger = Ledger()
+    session = a_session(pid=1)
+    ledger.open(session)
+    connection = ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 0)
+    passing = ledger.client_of(connection, HeaderMap(()), 0)
+    ledger.own(session, passing, 0)
+    ledger.carry(connection, session)
+
+    def owners() -> list[int | None]:
+        kept, _ = session_of(row_of(session, PLACE), Ledger(), PLACE, 0)
+        kept, _ = session_of(row_of(kept, PLACE), Ledger(), PLACE, 0)
+        return [owner.pid for owner in kept.owners]
+
+    assert owners() == [1]
+    ledger.identified(connection, None, 0)
+    assert owners() == [1, None]
+    passing.vouched.clear()  # as if it used the session for the first time, over a connection that was looked at
+    assert owners() == [1]
+    ledger.carry(connection, session)
+    assert owners() == [1, None]
 
 
 @pytest.mark.parametrize("owners", ["", "{}", "[1]", '[{"pid": "x"}]', "null"])

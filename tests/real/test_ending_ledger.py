@@ -98,7 +98,9 @@ async def test_two_proxies_share_the_file(scripted, mitmdump, client_of, tmp_pat
     session, other = await client.open(), await gone.open()
     mini.forget(session)
     assert (await client.do("call x")).startswith("200")
-    await until_stored(tmp_path / "mcp-sessions.sqlite", 2)
+    ledger = tmp_path / "mcp-sessions.sqlite"
+    await until_stored(ledger, 2)
+    await until(lambda: any(generation for *_, generation in stored(ledger)))
     await one.kill()
     await gone.process.kill()
     # The client goes to the other proxy, which finds out what it means by its id.

@@ -253,6 +253,9 @@ class Ledger:
 
     def carry(self, connection: Connection, session: Session) -> None:
         """Note that a connection carries a session."""
+        client = connection.client
+        if connection.identified and client is not None and not client.is_process:
+            client.vouched.add(session)
         if connection.id in self.connections:
             connection.sessions[session] = None
             session.connections.add(connection.id)

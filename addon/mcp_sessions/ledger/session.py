@@ -143,6 +143,13 @@ class Session:
         return bool(self.owners) and all(owner.gone for owner in self.owners)
 
     @property
+    def settled_owners(self) -> dict[Client, float]:
+        """Its owners, less the addresses that may yet turn out to be one of the processes among them."""
+        if not any(owner.is_process for owner in self.owners):
+            return self.owners
+        return {owner: at for owner, at in self.owners.items() if owner.is_process or self in owner.vouched}
+
+    @property
     def client_label(self) -> str:
         """Its latest client in a log line."""
         return self.client.label if self.client else "unknown"

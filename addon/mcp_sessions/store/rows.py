@@ -64,7 +64,7 @@ def row_of(session: Session, place: Place) -> Row:
             "gone": owner.gone,
             "at": at,
         }
-        for owner, at in list(session.owners.items())[-OWNERS_LIMIT:]
+        for owner, at in list(session.settled_owners.items())[-OWNERS_LIMIT:]
     ]
     return Row(
         *session.endpoint,
@@ -143,6 +143,8 @@ def session_of(row: Row, ledger: Ledger, place: Place, at: float) -> tuple[Sessi
     for owner in json.loads(row.owners)[-OWNERS_LIMIT:]:
         client, is_gone = _client(owner, ledger, place, at)
         ledger.own(session, client, float(owner["at"]))
+        if not client.is_process:
+            client.vouched.add(session)  # only who was settled is written down beside a process
         if is_gone and not client.gone:
             gone.append(client)
     session.note(at, "found in the ledger on disk", f"was {row.state}")
