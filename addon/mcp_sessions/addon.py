@@ -20,6 +20,7 @@ from mitmproxy import ctx, exceptions, flowfilter, hooks, http
 from mitmproxy.tools.dump import DumpMaster
 
 from . import resend
+from .checking import Checking
 from .commands import Commands
 from .core import Core
 from .decisions import End, Forward, Hold, OnAnswer, OnRequest, Reply
@@ -56,6 +57,8 @@ TICK = 1.0
 """Seconds between two looks at the evidence."""
 EXIT_PATIENCE = 5.0
 """Seconds that ending sessions may take when the proxy ends."""
+CHECK_PATIENCE = 5.0
+"""Seconds that checks of messages may go on when the proxy ends."""
 RECALL_PATIENCE = 1.0
 """Seconds that a request may wait for the ledger on disk."""
 IDENTIFY_PATIENCE = 1.0
@@ -102,12 +105,14 @@ class McpSessions:
         self._uninstall: Callable[[], None] | None = None
         self._leave_web: Callable[[], None] | None = None
         self._running = False
+        self.checking = Checking(self._flow_of, _judged)
         self.identifying = Identifying(self.core, self._tasks, self.end)
         self._act_on(self.core)
 
     def _act_on(self, core: Core) -> None:
         """Carry out what this core decides."""
         self.core = self.identifying.core = core
+        self.checking.serve(core)
         self.deleting = Deleting(core, self.own, self._routes.get, self.settings.mcp_end_timeout)
         self.recovering = Recovering(core, self.own, self._tasks, self._routes.get, self.end, self._over)
         self.recovering.patience = self.settings.mcp_recover_timeout
@@ -246,6 +251,9 @@ class McpSessions:
             left = await self.deleting.finish(EXIT_PATIENCE)
             if left:
                 logger.warning(f"mcp: {left} sessions could not be ended before the proxy ends")
+            unchecked = await self.checking.finish(CHECK_PATIENCE)
+            if unchecked:
+                logger.warning(f"mcp: {unchecked} messages were not checked against the schema")
         except Exception as e:
             logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:
@@ -255,6 +263,7 @@ class McpSessions:
     def _close(self) -> None:
         self.reporting.open_log("")
         self.deleting.close()
+        self.checking.close()
         if self.remembering is not None:
             self.remembering.close()
             self.remembering = None
@@ -468,6 +477,10 @@ class McpSessions:
             live.reader.finish()
         self._over(live, self._finish_of(live, by_client))
 
+    def _flow_of(self, flow_id: str) -> http.HTTPFlow | None:
+        live = self._live.get(flow_id)
+        return None if live is None else live.flow
+
     def _finish_of(self, live: Live, by_client: bool) -> Finish:
         if not by_client:
             return Finish.SERVER
@@ -513,7 +526,7 @@ def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
 
 
 def _judged(flow: http.HTTPFlow, rule_ids: list[str]) -> None:
-    """A flow that was read from a file has been judged."""
+    """A flow was judged after it was over: it was read from a file, or a check took its time."""
     if rule_ids:
         marks.mark_rules(flow, rule_ids)
         _refresh(flow)

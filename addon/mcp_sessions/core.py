@@ -21,7 +21,7 @@ from .recovery import classify, handshake
 from .recovery.classify import Verdict
 from .recovery.machine import Recovery
 from .recovery.recoveries import Recoveries
-from .rules import Judge
+from .rules import Deferred, Finding, Judge
 from .telling import Telling
 from .wire import headers as h
 from .wire.headers import HeaderMap, coded
@@ -364,6 +364,11 @@ class Core:
         """The handshake failed, or was not answered in time."""
         self.telling.now = at
         return self.recoveries.failed(session, reason, at)
+
+    def checked(self, deferred: Deferred, finding: Finding) -> None:
+        """A message was looked at by itself, some time after it had passed."""
+        self.telling.now = deferred.at
+        self.judge.settle(deferred, finding)
 
     # How an exchange ends, and a client
 

@@ -1,7 +1,8 @@
 """What the addon costs: `uv run tests/bench/run.py`, about two minutes on an otherwise idle machine.
 
-Three mitmdumps in front of one null server: bare, with a script that only streams SSE, and with the addon. They take
-turns, so ratios hold on a noisy machine even where the absolute figures do not.
+Mitmdumps in front of one null server: bare, with a script that only streams SSE, with the addon, and one that also
+checks messages by schema. They take turns, so ratios hold on a noisy machine even where the absolute figures do
+not.
 """
 
 import argparse
@@ -20,8 +21,9 @@ from bench.measures import NullServer, Round, Variant, delays, endings, recoveri
 from harness.environments import PEERS
 from harness.proxy import ADDON, Mitmdump
 
-BARE, SCRIPT, ADDED = "bare mitmdump", "script that streams SSE", "addon"
-SCRIPTS = {BARE: None, SCRIPT: PEERS / "stream_sse.py", ADDED: ADDON}
+BARE, SCRIPT, ADDED, CHECKED = "bare mitmdump", "script that streams SSE", "addon", "addon with the extra schema"
+SCRIPTS = {BARE: None, SCRIPT: PEERS / "stream_sse.py", ADDED: ADDON, CHECKED: ADDON}
+OPTIONS = {ADDED: {"mcp_silence": "MCP111,MCP207"}}
 CONNECTIONS = 4
 """Kept connections of a client, each with one call under way."""
 STREAMS, EVENTS, INTERVAL = 5, 100, 0.005
@@ -59,6 +61,7 @@ def print_throughput(rounds: dict[str, list[Round]]) -> None:
         line(name, f"{statistics.median(rates[name]):.0f} a second, {used:.3f} ms of processor time each")
     line("throughput: script / bare", ratio(rates[SCRIPT], rates[BARE]))
     line("throughput: addon / bare", ratio(rates[ADDED], rates[BARE]), "0.95")
+    line("throughput: addon with the extra schema / bare", ratio(rates[CHECKED], rates[BARE]))
     line("throughput: addon / script", ratio(rates[ADDED], rates[SCRIPT]))
     line("processor time: bare / addon", ratio(cpu[BARE], cpu[ADDED]))
     costs = [(ours - bare) * 1000 for ours, bare in zip(cpu[ADDED], cpu[BARE], strict=True)]
@@ -76,7 +79,7 @@ def print_delays(late: dict[str, list[float]]) -> None:
 async def start_all(stack: AsyncExitStack, server: NullServer) -> list[Variant]:
     variants = []
     for name, script in SCRIPTS.items():
-        proxy = await stack.enter_async_context(Mitmdump(server.port, script=script))
+        proxy = await stack.enter_async_context(Mitmdump(server.port, script=script, options=OPTIONS.get(name, {})))
         variants.append(Variant(name, proxy, await stack.enter_async_context(Client(proxy.port, CONNECTIONS))))
     return variants
 
@@ -91,7 +94,7 @@ async def main(options: argparse.Namespace) -> None:
                 variants = await start_all(stack, server)
                 for name, done in (await throughput(variants, options.rounds, options.calls)).items():
                     rounds[name] += done
-                for name, seconds in (await delays(variants[1:], STREAMS, EVENTS, INTERVAL)).items():
+                for name, seconds in (await delays(variants[1:3], STREAMS, EVENTS, INTERVAL)).items():
                     late[name] += seconds
         print_throughput(rounds)
         print_delays(late)

@@ -78,7 +78,11 @@ async def judged_offline(recording: Path, tmp_path: Path) -> list[dict[str, str]
 
 
 ID = "f3c2a5d87b91e4c6a0d2b8e7f6154c39"
-CAPABLE = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
+CAPABLE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {"tools": {}, "resources": {}},
+    "serverInfo": {"name": "s", "version": "1"},
+}
 
 
 def careless(request: Request) -> Answer:
@@ -99,6 +103,8 @@ def careless(request: Request) -> Answer:
             note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}
             answer = {"jsonrpc": "2.0", "id": request.id, "result": {"content": []}}
             return sse([event(note, id="1"), event("ping"), event(note, id="2"), event(answer, id="1")])
+        case _, "resources/list":
+            return result(request, {"resources": [{"name": "a", "uri": "a://b"}, {"name": "no uri"}]})
         case _, "prompts/list":
             return error(None, -32000, "Bad Request: No valid session ID provided", 400)
         case _:
@@ -113,6 +119,7 @@ async def careless_run(client: RawClient) -> None:
     await client.post(b"no JSON")
     await client.request("tools/list", session=None)
     await client.request("prompts/list")
+    await client.request("resources/list", {"cursor": 7})
     await client.send("GET")
     await client.delete()
 
@@ -120,9 +127,11 @@ async def careless_run(client: RawClient) -> None:
 BROKEN = {
     "MCP106": 1,  # no JSON
     "MCP110": 1,  # id 2 twice
+    "MCP111": 1,  # a cursor that is no string
     "MCP201": 1,  # initialized answered 200
     "MCP202": 2,  # tools/list answered 202, without and with the session id
     "MCP204": 1,  # GET answered with a page
+    "MCP207": 1,  # a resource without its uri
     "MCP303": 1,  # a request without the session id
     "MCP305": 1,  # 400 for a lost session
     "MCP311": 1,  # DELETE answered 500
@@ -148,7 +157,7 @@ async def test_a_recording_is_judged_as_the_live_run_was(
     assert Counter(v["rule"] for v in live) == BROKEN
     assert log.stat().st_mode & 0o077 == 0
     assert not [line for line in proxy.log if ID in line]
-    assert proxy.logged(r"mcp: 17 violations \(4 by clients, 13 by servers\)")
+    assert proxy.logged(r"mcp: 19 violations \(5 by clients, 14 by servers\)")
 
     asked = len(server.seen)
     offline = await judged_offline(recording, tmp_path)
@@ -162,6 +171,10 @@ async def test_a_recording_is_judged_as_the_live_run_was(
     ]
     assert len(marked) == 1
     assert "MCP305" in marked[0].metadata["mcp_rules"]
+    # Checks of messages come to their end before the proxy does, and what they find in a flow stands on it.
+    details = {v["rule"]: v["detail"] for v in live}
+    assert details["MCP111"] == "resources/list: params.cursor: Input should be a valid string"
+    assert details["MCP207"] == "resources/list result: resources.1.uri: Field required"
 
 
 async def test_a_recording_made_without_the_addon_is_judged_too(

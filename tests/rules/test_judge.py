@@ -50,6 +50,12 @@ def test_the_dead_id_is_complained_of_once() -> None:
     assert broken_by(lines("%init", call(9), call(10, status=404, answer=LOST), *again)) == ["MCP306"]
 
 
+def test_a_client_that_does_not_pause_has_not_started_anew_either() -> None:
+    again = [call(n, at=f"{(n - 10) * 0.3:.1f}", status=404, answer=LOST) for n in range(11, 15)]
+    assert broken_by(lines("%init", call(9), call(10, status=404, answer=LOST), *again[:1])) == []
+    assert broken_by(lines("%init", call(9), call(10, status=404, answer=LOST), *again)) == ["MCP306"]
+
+
 def test_a_stream_that_stays_open_is_seen_when_time_passes() -> None:
     scenes = read(catalogue()["MCP503"].bad)
     player = Player()

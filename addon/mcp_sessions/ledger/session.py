@@ -113,7 +113,7 @@ class Session:
     held: Held = field(default_factory=Held)
     """What it holds at its server, to be restored after a recovery."""
     told_lost: float | None = None
-    """When its client was given the refusal that says it is lost, if it has not started anew since."""
+    """When its client was first given the refusal that says it is lost, if it has not started anew since."""
     evidence: str = ""
     """Why it was ended, once it was."""
     opened_by: str = "client"

@@ -44,7 +44,7 @@ class Recoveries:
         except GaveUp as e:
             if x.generation == session.generation:  # what an older one was told says nothing of this one
                 session.apply(Cause.REFUSED, at, reading.reason)
-                session.told_lost = at
+                session.told_lost = session.told_lost or at
             self._telling.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
             return Deliver(original=x.attempts > 0)
         if isinstance(decision, Shake):
@@ -141,6 +141,6 @@ class Recoveries:
     def failed(self, session: Session, reason: str, at: float) -> tuple[list[Release], list[End]]:
         """The handshake failed, or was not answered in time."""
         session.apply(Cause.NOT_RECOVERED, at, reason)
-        session.told_lost = at
+        session.told_lost = session.told_lost or at
         self._telling.change(session, "not recovered", reason, weight=Weight.WARNING)
         return self._recovery.failed(session, at), self._endings.orphaned(session, at)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..exchange import Exchange
 from ..ledger import Session
-from ..wire.jsonrpc import Body
+from ..wire.jsonrpc import Body, Message
 from ..wire.sse import Event
 from .facts import Talk
 
@@ -43,10 +43,23 @@ class Left(NamedTuple):
     at: float
 
 
+type Party = Literal["client", "server"]
+
+
+class Said(NamedTuple):
+    """A message by itself: all that a check needs that takes its time, and is made off the request path."""
+
+    message: Message
+    revision: str
+    answers: str | None
+    """The method of the request that a response answers; None if that is not known."""
+
+
 type Verdict = str | list[str] | None
 type OnExchange = Callable[[Exchange], Verdict]
 type OnEvent = Callable[[Exchange, Arrival], Verdict]
 type OnSession = Callable[[Left], Verdict]
+type OnMessage = Callable[[Said], Verdict]
 
 
 class Check(NamedTuple):
@@ -64,6 +77,7 @@ class Check(NamedTuple):
 ON_EXCHANGE: list[Check] = []
 ON_EVENT: list[tuple[str, OnEvent]] = []
 ON_SESSION: list[tuple[str, OnSession]] = []
+ON_MESSAGE: list[tuple[str, Party, OnMessage]] = []
 
 
 def on_request(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
@@ -96,6 +110,16 @@ def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
 
     def register(check: OnSession) -> OnSession:
         ON_SESSION.append((rule_id, check))
+        return check
+
+    return register
+
+
+def on_message(rule_id: str, party: Party) -> Callable[[OnMessage], OnMessage]:
+    """Register a check that looks at each message of one side by itself, later and in another thread."""
+
+    def register(check: OnMessage) -> OnMessage:
+        ON_MESSAGE.append((rule_id, party, check))
         return check
 
     return register

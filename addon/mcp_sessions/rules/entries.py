@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SITE = "https://modelcontextprotocol.io/specification"
 
-FAMILIES = ("requests", "answers", "sessions", "lifecycle", "streams", "stateless", "authorization")
+FAMILIES = ("requests", "answers", "sessions", "lifecycle", "streams", "stateless", "authorization", "schema")
 """Each has a table NAME.toml and its checks in NAME.py."""
 
 
@@ -49,6 +49,8 @@ class Rule(BaseModel):
     why: str
     bad: str
     """A transcript that breaks it."""
+    extra: str = ""
+    """The optional part of the package without which it is not judged."""
     also: tuple[str, ...] = ()
     """Rules that the transcript can't help breaking as well."""
     good: str

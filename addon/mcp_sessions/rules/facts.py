@@ -131,6 +131,8 @@ class Talk:
     ids: Recent[Any, Asked] = field(default_factory=lambda: Recent(IDS_LIMIT))
     tokens: Recent[Any, Token] = field(default_factory=lambda: Recent(TOKENS_LIMIT))
     pending: Recent[Any, Notes] = field(default_factory=lambda: Recent(PENDING_LIMIT))
+    server_asked: Recent[Any, str] = field(default_factory=lambda: Recent(PENDING_LIMIT))
+    """Methods of the server's requests, by request id; empty for one that is answered with a task."""
     event_ids: Recent[str, Seen] = field(default_factory=lambda: Recent(EVENTS_LIMIT))
     open: dict[str, Stream] = field(default_factory=dict)
     """Streams that are open, by exchange."""

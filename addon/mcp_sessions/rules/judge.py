@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
 
 from ..exchange import Exchange
 from ..ledger import Session
-from ..wire.jsonrpc import Body
+from ..wire.jsonrpc import Body, Kind, Message
 from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
-from .checks import ON_EVENT, ON_EXCHANGE, ON_SESSION, Arrival, Left, Moment, OnEvent, OnExchange, OnSession, Verdict
+from . import schema
+from .checks import (
+    ON_EVENT,
+    ON_EXCHANGE,
+    ON_MESSAGE,
+    ON_SESSION,
+    Arrival,
+    Left,
+    Moment,
+    OnEvent,
+    OnExchange,
+    OnMessage,
+    OnSession,
+    Party,
+    Said,
+    Verdict,
+)
 from .entries import FAMILIES, Level, Rule, catalogue
-from .facts import notes, revision_of
+from .facts import Notes, notes, revision_of, valid_key
 from .memory import Memory
 from .streams import LEFT_OPEN
 
@@ -31,7 +48,31 @@ type Complain = Callable[[Rule, str, str | None, Session | None, Exchange | None
 type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchange], ...]]
 """Checks by revision, whether the era is the stateless one, verb, and whether the answer is 2xx."""
 
+type Finding = Verdict | Exception
+"""What came of a check: its verdict, or how it failed itself."""
+
+PARTIES: tuple[Party, ...] = ("client", "server")
 VERBS = ("POST", "GET", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A check of a message that is to be made off the request path: `make` it in any thread, then `Judge.settle`."""
+
+    rule: Rule
+    check: OnMessage
+    said: Said
+    x: Exchange
+    at: float
+    size: int
+    """Bytes of the body that the message stood in."""
+
+    def make(self) -> Finding:
+        """Make the check. Never raises."""
+        try:
+            return self.check(self.said)
+        except Exception as e:
+            return e
 
 
 class Judge:
@@ -47,6 +88,8 @@ class Judge:
         self._complain = complain
         self._failed = failed
         self.counts: Counter[str] = Counter()
+        self.later: Callable[[Deferred], None] = lambda deferred: self.settle(deferred, deferred.make())
+        """Sees to it that a check is made; at once, unless somebody knows better."""
         self._memory = Memory()
         self.limit(silenced, level)
 
@@ -58,6 +101,7 @@ class Judge:
         self._on_finish: Table = {}
         self._event: dict[tuple[str | None, bool], tuple[tuple[Rule, OnEvent], ...]] = {}
         self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
+        self._message: dict[tuple[str | None, Party], tuple[tuple[Rule, OnMessage], ...]] = {}
         for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
             for revision in (*revisions, None):
                 # Where the revision is not known, only what holds in all that it may be is judged.
@@ -84,6 +128,13 @@ class Judge:
                 self._event[revision, era is Era.STATELESS] = tuple(
                     (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
                 )
+                if revision is not None:
+                    for party in PARTIES:
+                        self._message[revision, party] = tuple(
+                            (here[rule_id], check)
+                            for rule_id, who, check in ON_MESSAGE
+                            if rule_id in here and who == party and schema.available()
+                        )
                 if era is Era.SESSION:
                     self._session[revision or ""] = tuple(
                         (here[rule_id], check) for rule_id, check in ON_SESSION if rule_id in here
@@ -96,6 +147,7 @@ class Judge:
         self._memory.entered(x)
         if not x.attempts:
             self._judge(x, self._on_request)
+            self._defer(x, x.body, "client", x.at)
         self._memory.requested(x)
 
     def answer(self, x: Exchange) -> None:
@@ -107,6 +159,8 @@ class Judge:
         # What was sent again is not judged again: the server's own answer was the first.
         if not x.attempts:
             self._judge(x, self._on_answer)
+            if x.answer is not None:
+                self._defer(x, x.answer, "server", x.answered_at)
         self._memory.answered(x)
 
     def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
@@ -124,6 +178,8 @@ class Judge:
                     continue
                 if verdict is not None:
                     self._found(rule, verdict, revision, x.session, x)
+            if body is not None:
+                self._defer(x, body, "server", at)
         self._memory.arrived(x, event, body, at)
 
     def finish(self, x: Exchange) -> None:
@@ -160,6 +216,27 @@ class Judge:
             x.finished_at = finished_at
             kept.left_open_said = True
 
+    def settle(self, deferred: Deferred, finding: Finding) -> None:
+        """A check that was to be made later has been made."""
+        if isinstance(finding, Exception):
+            self._failed(deferred.rule, finding, deferred.x)
+        elif finding is not None:
+            self._found(deferred.rule, finding, deferred.said.revision, deferred.x.session, deferred.x)
+
+    def _defer(self, x: Exchange, body: Body, party: Party, at: float) -> None:
+        """Have the messages of one side looked at by themselves, later."""
+        revision = revision_of(x)
+        checks = self._message.get((revision, party))
+        if not checks or revision is None or body.sniffed or body.size > schema.SIZE_LIMIT:
+            return
+        for message in body.messages:
+            answers = None
+            if message.kind is Kind.RESPONSE and valid_key(message.id):
+                answers = _asked_by_client(x, message) if party == "server" else _asked_by_server(notes(x), message)
+            said = Said(message, revision, answers)
+            for rule, check in checks:
+                self.later(Deferred(rule, check, said, x, at, body.size))
+
     def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
         revision = revision_of(x)
         for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
@@ -186,3 +263,14 @@ class Judge:
             if x is not None:
                 x.findings.append(rule.id)
             self._complain(rule, detail, revision, session, x)
+
+
+def _asked_by_client(x: Exchange, response: Message) -> str | None:
+    """The method that a response of the server answers; None for one that may be answered with a task instead."""
+    asked = next((m for m in x.body.messages if m.kind is Kind.REQUEST and m.id == response.id), None)
+    return asked.method if asked is not None and "task" not in asked.params else None
+
+
+def _asked_by_server(kept: Notes, response: Message) -> str | None:
+    """The same for a response of the client."""
+    return kept.talk.server_asked.get(response.id) or None if kept.talk is not None else None

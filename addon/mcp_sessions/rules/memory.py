@@ -212,6 +212,8 @@ class Memory:
 
     def _message(self, x: Exchange, kept: Notes, message: Message, at: float) -> None:
         """A message of the server."""
+        if message.kind is Kind.REQUEST and kept.talk is not None and valid_key(message.id):
+            kept.talk.server_asked.put(message.id, "" if "task" in message.params else message.method or "")
         if message.kind is not Kind.RESPONSE or not valid_key(message.id):
             return
         talk = kept.talk

@@ -24,6 +24,8 @@ def explain(rule: Rule) -> str:
     """All that the catalogue says about a rule, as plain text."""
     lines = [f"{rule.id} {rule.name} ({rule.party}, {_level(rule)}), {', '.join(rule.revisions)}", rule.summary, ""]
     lines += [rule.why.strip(), ""]
+    if rule.extra:
+        lines += [_needs(rule) + ".", ""]
     if rule.quote:
         lines.append(f'"{rule.quote}"')
     lines.append(rule.address() if rule.quote else f"no clause forbids it; see {rule.address()}")
@@ -48,12 +50,18 @@ def _section(rule: Rule) -> str:
     lines += [f"- party: {rule.party}", f"- level: {_level(rule)}", f"- revisions: {', '.join(rule.revisions)}"]
     if rule.address():
         lines.append(f"- clause: <{rule.address()}>")
+    if rule.extra:
+        lines.append(f"- {_needs(rule)}")
     lines.append("")
     if rule.quote:
         lines += [f"> {rule.quote}", ""]
     lines += [rule.why.strip(), "", "Breaks it:", "", "```text", rule.bad.strip(), "```", ""]
     lines += ["Keeps it:", "", "```text", rule.good.strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _needs(rule: Rule) -> str:
+    return f"judged only where the extra `{rule.extra}` is installed"
 
 
 def _level(rule: Rule) -> str:

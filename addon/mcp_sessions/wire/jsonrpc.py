@@ -92,18 +92,25 @@ class Body:
     """What a POST body or a JSON answer holds.
 
     `problem` says in a few words why there is no message; `sniffed` that the body was too large to be parsed and its
-    one message is known by method and id alone.
+    one message is known by method and id alone; `size` is its length in bytes, where it was read.
     """
 
-    __slots__ = ("batch", "messages", "problem", "sniffed")
+    __slots__ = ("batch", "messages", "problem", "size", "sniffed")
 
     def __init__(
-        self, messages: tuple[Message, ...] = (), *, batch: bool = False, problem: str = "", sniffed: bool = False
+        self,
+        messages: tuple[Message, ...] = (),
+        *,
+        batch: bool = False,
+        problem: str = "",
+        sniffed: bool = False,
+        size: int = 0,
     ) -> None:
         self.messages = messages
         self.batch = batch
         self.problem = problem
         self.sniffed = sniffed
+        self.size = size
 
     @property
     def first(self) -> Message | None:
@@ -128,9 +135,12 @@ def parse(data: bytes | None) -> Body:
         return Body(problem="not UTF-8" if not _is_utf8(data) else f"not JSON: {str(e)[:120]}")
     if isinstance(value, list):
         return Body(
-            tuple(Message(item) for item in value[:BATCH_LIMIT]), batch=True, problem="" if value else "empty batch"
+            tuple(Message(item) for item in value[:BATCH_LIMIT]),
+            batch=True,
+            problem="" if value else "empty batch",
+            size=len(data),
         )
-    return Body((Message(value),))
+    return Body((Message(value),), size=len(data))
 
 
 def dump(value: object) -> bytes:
