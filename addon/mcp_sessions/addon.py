@@ -526,7 +526,7 @@ def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
 
 
 def _judged(flow: http.HTTPFlow, rule_ids: list[str]) -> None:
-    """A flow was judged after it was over: it was read from a file, or a check took its time."""
+    """A flow was judged later than its events: it was read from a file, or a check took its time."""
     if rule_ids:
         marks.mark_rules(flow, rule_ids)
         _refresh(flow)

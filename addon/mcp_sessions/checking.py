@@ -47,6 +47,7 @@ class Checking:
         self._made = self._made_bytes = 0
         """Written by the thread alone, so that it need not wake the event loop for each message."""
         self._missed = 0
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def serve(self, core: Core) -> None:
@@ -59,6 +60,8 @@ class Checking:
         return self._taken - self._made
 
     def _take(self, core: Core, deferred: Deferred) -> None:
+        if self._closed:
+            return
         if self.waiting >= WAITING_LIMIT or self._taken_bytes - self._made_bytes + deferred.size > WAITING_BYTES:
             if not self._missed:
                 logger.warning("mcp: messages come faster than they are checked against the schema: some are not")
@@ -73,16 +76,17 @@ class Checking:
 
     async def finish(self, within: float) -> int:
         """Wait, at most so many seconds, until all is checked; how many messages were not, from the beginning on."""
-        if self.waiting:
+        if self._loop is not None:
             done = asyncio.Event()
-            self._queue.put(done)
+            self._queue.put(done)  # also if none waits: what was found may not have been told yet
             with suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     await done.wait()
         return self._missed + self.waiting
 
     def close(self) -> None:
-        """Check no more."""
+        """Take no more checks; those that wait are still made."""
+        self._closed = True
         if self._loop is not None:
             self._queue.put(None)
 
@@ -107,6 +111,6 @@ class Checking:
         try:
             item.core.checked(item.deferred, finding)
             if item.flow is not None:
-                self._found(item.flow, item.deferred.x.findings)
+                self._found(item.flow, [item.deferred.rule.id])
         except Exception as e:
             logger.error(f"mcp: error in telling of a check: {described(e)}")

@@ -12,8 +12,16 @@ from typing import Self
 
 from harness.waiting import GaveUpError, Growing
 
-# A proxy set for the person at the keyboard would come between the peers.
-_UNWANTED = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "PYTHONHOME", "VIRTUAL_ENV"}
+# A proxy set for the person at the keyboard would come between the peers; without bytecode every start compiles all.
+_UNWANTED = {
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+}
 
 
 class Process:

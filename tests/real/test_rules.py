@@ -175,7 +175,7 @@ async def test_a_recording_is_judged_as_the_live_run_was(
     ]
     assert len(marked) == 1
     assert "MCP305" in marked[0].metadata["mcp_rules"]
-    # Checks of messages come to their end before the proxy does, and what they find in a flow stands on it.
+    # Checks of messages come to their end before the proxy does.
     if schema.available():
         details = {v["rule"]: v["detail"] for v in live}
         assert details["MCP111"] == "resources/list: params.cursor: Input should be a valid string"

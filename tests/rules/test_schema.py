@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,15 +13,18 @@ from hypothesis import strategies as st
 
 from mcp_sessions import checking
 from mcp_sessions.checking import Checking
-from mcp_sessions.rules import Deferred, catalogue, schema
+from mcp_sessions.rules import Deferred, Level, catalogue, schema
 from mcp_sessions.rules.checks import Said, Verdict
 from mcp_sessions.wire.jsonrpc import Message
-from rules.transcripts import Player, read
+from rules.transcripts import EPOCH, Player, Scene, read
 
 pytest.importorskip(schema.LIBRARY, reason="the extra `schema` is for Python 3.13 and later")
 
 NEW, OLD = "2026-07-28", "2025-03-26"
 META = {"io.modelcontextprotocol/protocolVersion": NEW, "io.modelcontextprotocol/clientCapabilities": {}}
+FORM = {"type": "object", "properties": {}}
+TOOL = {"name": "t", "inputSchema": {"type": "object"}}
+PEER = {"name": "p", "version": "1"}
 CALL = "tools/call"
 
 
@@ -55,7 +59,7 @@ def noted(method: str, **params: Any) -> dict[str, Any]:
             noted("notifications/progress", progressToken=1.5, progress="1"),
             OLD,
             "notifications/progress: params.progress: Input should be a valid number; params.progressToken: "
-            "Input should be a valid string; params.progressToken: Input should be a valid integer",
+            "Input should be one of the types that the schema lists",
         ),
         (noted("notifications/progress", progressToken=10.0, progress=1), OLD, None),
         ({"id": 1, "error": {"code": -1, "message": "m"}}, OLD, None),
@@ -64,6 +68,24 @@ def noted(method: str, **params: Any) -> dict[str, Any]:
         ({"id": 1, "method": "tools/list"}, NEW, None),  # MCP611
         (asked("tools/list", _meta={}), NEW, None),  # MCP605 and MCP611
         (asked("tools/list", _meta=META, cursor=1), NEW, "tools/list: params.cursor: Input should be a valid string"),
+        (
+            asked("prompts/get", name="p", arguments={"City": 5}),
+            OLD,
+            "prompts/get: params.arguments.City: Input should be a valid string",
+        ),
+        (
+            asked("prompts/get", name="p", arguments={"ttlMs": 5}),
+            OLD,
+            "prompts/get: params.arguments.ttlMs: Input should be a valid string",
+        ),
+        # What came with a later revision is an extension in an earlier one.
+        (asked("initialize", protocolVersion=OLD, clientInfo=PEER, capabilities={"elicitation": True}), OLD, None),
+        (
+            asked("initialize", protocolVersion="2025-06-18", clientInfo=PEER, capabilities={"elicitation": True}),
+            "2025-06-18",
+            "initialize: params.capabilities.elicitation: Input should be a valid dictionary or instance of "
+            "Elicitation",
+        ),
     ],
 )
 def test_of_a_client(raw: dict[str, Any], revision: str, said: str | None) -> None:
@@ -103,6 +125,12 @@ def test_of_a_client(raw: dict[str, Any], revision: str, said: str | None) -> No
         ),
         ({"completion": {"values": [], "total": 3.0}}, "completion/complete", OLD, None),  # JSON has one kind of number
         ({"completion": {"values": [], "total": 3.5}}, "completion/complete", OLD, "completion.total: Input should be"),
+        # What came with a later revision is an extension in an earlier one.
+        ({"tools": [TOOL | {"icons": [{"src": "x", "sizes": "48x48"}]}]}, "tools/list", "2025-06-18", None),
+        ({"tools": [TOOL | {"icons": [{"src": "x", "sizes": "48x48"}]}]}, "tools/list", "2025-11-25", "icons.0.sizes"),
+        ({"tools": [TOOL | {"outputSchema": {"anyOf": []}}]}, "tools/list", OLD, None),
+        ({"tools": [TOOL | {"outputSchema": {"anyOf": []}}]}, "tools/list", "2025-06-18", "outputSchema.type"),
+        ({"content": [], "structuredContent": [1]}, CALL, OLD, None),
     ],
 )
 def test_of_a_server(result: Any, answers: str | None, revision: str, said: str | None) -> None:
@@ -110,19 +138,60 @@ def test_of_a_server(result: Any, answers: str | None, revision: str, said: str 
     assert found is None if said is None else found is not None and said in found
 
 
-def test_a_long_list_of_problems_is_not_made() -> None:
-    tools = [{"name": 1}] * (schema.ERRORS_LIMIT // 2 + 1)
-    found = by_server({"id": 1, "result": {"tools": tools}}, answers="tools/list")
-    assert found == f"tools/list result: {schema.ERRORS_LIMIT + 2} problems"
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"message": "m", "requestedSchema": FORM, "_meta": {"progressToken": 10.0}, "task": {"ttl": 6e4}}, None),
+        ({"requestedSchema": FORM}, "elicitation/create: params.message: Field required"),
+        ({"mode": "url", "message": "m", "url": "u"}, "elicitation/create: params.elicitationId: Field required"),
+        ({"mode": "other", "message": "m"}, "elicitation/create: params: Input should be one of the types"),
+    ],
+)
+def test_of_several_types_the_likeliest(params: dict[str, Any], said: str | None) -> None:
+    found = by_server({"id": 1, "method": "elicitation/create", "params": params})
+    assert found is None if said is None else found is not None and said in found
+
+
+def test_content_that_may_be_a_block_or_a_list() -> None:
+    def sampled(content: Any) -> Verdict:
+        return by_client(
+            {"id": 1, "result": {"role": "user", "model": "m", "content": content}}, answers="sampling/createMessage"
+        )
+
+    link = {"type": "resource_link", "name": "n", "uri": "u", "size": 10.0}
+    assert sampled([{"type": "tool_result", "toolUseId": "i", "content": [link]}]) is None
+    assert sampled({"type": "text"}) == "sampling/createMessage result: content.text: Field required"
+    assert sampled([{"type": "text"}]) == "sampling/createMessage result: content.0.text: Field required"
+
+
+def test_of_a_long_message_only_so_much_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else runs while the types look at a message, and a block costs a problem for each type that it may be."""
+    seen: list[int] = []
+    adapter = schema._adapter
+
+    class Counting:
+        def __init__(self, expected: Any) -> None:
+            self.real = adapter(expected)
+
+        def validate_python(self, value: Any, **how: Any) -> None:
+            seen.append(len(value["content"]))
+            self.real.validate_python(value, **how)
+
+    monkeypatch.setattr(schema, "_adapter", Counting)
+    found = by_server({"id": 1, "result": {"content": [{}] * 100_000}}, answers=CALL)
+    assert seen == [schema.ELEMENTS_LIMIT]
+    assert isinstance(found, str)
+    assert "content.0" in found
+    # Members of objects can't be left out, so nothing is said.
+    many = {f"k{n}": 1 for n in range(schema.MEMBERS_LIMIT)}
+    assert by_client(asked("prompts/get", name="p", arguments=many)) is None
 
 
 def test_names_from_the_wire_stay_in_one_line() -> None:
-    found = by_server(
-        {"id": 1, "result": {"messages": [], "_meta": 1, "description": {"\n\x1b[31m" * 200: 1}}}, answers="prompts/get"
-    )
+    found = by_client(asked("prompts/get", name="p", arguments={"\n\x1b[31m" * 200: 1}))
     assert isinstance(found, str)
     assert found.isprintable()
-    assert len(found) <= 300
+    assert len(found) == 300
 
 
 json_values = st.recursive(
@@ -174,6 +243,13 @@ def test_a_client_s_result_is_judged_by_what_the_server_had_asked() -> None:
     ]
 
 
+def test_an_id_that_the_server_uses_twice_tells_nothing() -> None:
+    again = """< data: {"jsonrpc":"2.0","id":"s","method":"roots/list"}\n<\n@ 2\n"""
+    player = Player()
+    player.play(read(SAMPLING.replace('"sampling":{}', '"sampling":{},"roots":{}').replace("@ 2\n", again)))
+    assert player.rules == []
+
+
 @pytest.mark.parametrize("rule", ["MCP111", "MCP207"])
 def test_without_the_extra_nothing_is_judged(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "available", lambda: False)
@@ -197,18 +273,70 @@ class Gate:
         monkeypatch.setattr(Deferred, "make", gated)
 
 
+TWICE = catalogue()["MCP111"].bad + catalogue()["MCP111"].bad.replace("%init", "").replace('"id":10', '"id":11')
+
+
 async def test_checks_are_made_in_a_thread_and_told_of_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     player = Player()
     service = Checking(lambda _: None, lambda *_: None)
     service.serve(player.core)
-    player.play(read(catalogue()["MCP111"].bad))
-    assert service.waiting == 5  # three requests, of which one is a notification that is answered 202
+    scenes = [scene for scene in read(TWICE) if isinstance(scene, Scene)]
+    player.play([*scenes])
+    assert service.waiting == 7  # four requests, of which one is a notification that is answered 202
     assert player.rules == []
     gate.open.set()
     assert await service.finish(10) == 0
+    assert player.rules == ["MCP111", "MCP111"]
+    # With the times of the messages, not of the checks.
+    assert [violation.at for violation in player.violations] == [EPOCH + scene.at for scene in scenes[2:]]
+    service.close()
+
+
+async def test_nothing_that_was_found_is_lost_at_the_end() -> None:
+    player = Player()
+    service = Checking(lambda _: None, lambda *_: None)
+    service.serve(player.core)
+    player.play(read(catalogue()["MCP111"].bad))
+    deadline = time.monotonic() + 10
+    while service.waiting and time.monotonic() < deadline:
+        time.sleep(0.001)  # noqa: ASYNC251  # the event loop is busy: nobody is told
+    assert player.rules == []
+    assert await service.finish(10) == 0
     assert player.rules == ["MCP111"]
-    assert [violation.at for violation in player.violations] == [player.violations[0].at]
+    service.close()
+    player.play(read(catalogue()["MCP207"].bad))
+    assert service.waiting == 0  # nobody would empty the queue
+
+
+async def test_a_rule_that_is_silenced_meanwhile_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    player = Player()
+    service = Checking(lambda _: None, lambda *_: None)
+    service.serve(player.core)
+    player.play(read(catalogue()["MCP111"].bad))
+    player.core.judge.limit(["MCP111"], Level.PRACTICE)
+    gate.open.set()
+    assert await service.finish(10) == 0
+    assert player.rules == []
+    service.close()
+
+
+async def test_a_batch_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = [
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "t", "progress": n}}
+        for n in range(100)
+    ]
+    gate = Gate(monkeypatch)
+    player = Player()
+    service = Checking(lambda _: None, lambda *_: None)
+    service.serve(player.core)
+    text = f"%init 2025-03-26\n### client A\n> POST /mcp\n> %headers\n>\n> {json.dumps(notes)}\n< 202\n"
+    monkeypatch.setattr(checking, "WAITING_BYTES", 2 * len(text))
+    player.play(read(text))
+    assert service.waiting == 3 + 100
+    gate.open.set()
+    assert await service.finish(10) == 0
     service.close()
 
 
@@ -236,6 +364,5 @@ async def test_a_check_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) ->
     service.serve(player.core)
     player.play(read(catalogue()["MCP207"].good))
     assert await service.finish(10) == 0
-    await asyncio.sleep(0)
     assert "could not check MCP111, please report it" in [getattr(record, "what", "") for record in player.told]
     service.close()

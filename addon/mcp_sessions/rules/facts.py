@@ -132,7 +132,7 @@ class Talk:
     tokens: Recent[Any, Token] = field(default_factory=lambda: Recent(TOKENS_LIMIT))
     pending: Recent[Any, Notes] = field(default_factory=lambda: Recent(PENDING_LIMIT))
     server_asked: Recent[Any, str] = field(default_factory=lambda: Recent(PENDING_LIMIT))
-    """Methods of the server's requests, by request id; empty for one that is answered with a task."""
+    """Methods of the server's requests, by request id; empty where that does not tell what the answer must be like."""
     event_ids: Recent[str, Seen] = field(default_factory=lambda: Recent(EVENTS_LIMIT))
     open: dict[str, Stream] = field(default_factory=dict)
     """Streams that are open, by exchange."""

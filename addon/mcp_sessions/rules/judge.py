@@ -51,6 +51,9 @@ type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchan
 type Finding = Verdict | Exception
 """What came of a check: its verdict, or how it failed itself."""
 
+EXTRAS: dict[str, Callable[[], bool]] = {"schema": lambda: schema.available()}
+"""Whether an extra is installed, by the name that a rule gives it."""
+
 PARTIES: tuple[Party, ...] = ("client", "server")
 VERBS = ("POST", "GET", "DELETE")
 
@@ -65,7 +68,7 @@ class Deferred:
     x: Exchange
     at: float
     size: int
-    """Bytes of the body that the message stood in."""
+    """Bytes that the message came in, about."""
 
     def make(self) -> Finding:
         """Make the check. Never raises."""
@@ -95,7 +98,7 @@ class Judge:
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
         """Judge by these rules from now on; what is remembered stays."""
-        rules = [rule for rule in catalogue().values() if rule.id not in silenced]
+        rules = [rule for rule in catalogue().values() if rule.id not in silenced and _can_judge(rule)]
         self._on_request: Table = {}
         self._on_answer: Table = {}
         self._on_finish: Table = {}
@@ -133,7 +136,7 @@ class Judge:
                         self._message[revision, party] = tuple(
                             (here[rule_id], check)
                             for rule_id, who, check in ON_MESSAGE
-                            if rule_id in here and who == party and schema.available()
+                            if rule_id in here and who == party
                         )
                 if era is Era.SESSION:
                     self._session[revision or ""] = tuple(
@@ -218,6 +221,9 @@ class Judge:
 
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
+        rule = deferred.rule
+        if not any(rule is judged for judged, _ in self._message.get((deferred.said.revision, rule.party), ())):
+            return  # it was silenced meanwhile
         if isinstance(finding, Exception):
             self._failed(deferred.rule, finding, deferred.x)
         elif finding is not None:
@@ -227,7 +233,7 @@ class Judge:
         """Have the messages of one side looked at by themselves, later."""
         revision = revision_of(x)
         checks = self._message.get((revision, party))
-        if not checks or revision is None or body.sniffed or body.size > schema.SIZE_LIMIT:
+        if not checks or revision is None or body.sniffed:
             return
         for message in body.messages:
             answers = None
@@ -235,7 +241,7 @@ class Judge:
                 answers = _asked_by_client(x, message) if party == "server" else _asked_by_server(notes(x), message)
             said = Said(message, revision, answers)
             for rule, check in checks:
-                self.later(Deferred(rule, check, said, x, at, body.size))
+                self.later(Deferred(rule, check, said, x, at, body.size // len(body.messages)))
 
     def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
         revision = revision_of(x)
@@ -265,6 +271,11 @@ class Judge:
             self._complain(rule, detail, revision, session, x)
 
 
+def _can_judge(rule: Rule) -> bool:
+    """Whether what a rule needs beyond the package is installed."""
+    return not rule.extra or EXTRAS[rule.extra]()
+
+
 def _asked_by_client(x: Exchange, response: Message) -> str | None:
     """The method that a response of the server answers; None for one that may be answered with a task instead."""
     asked = next((m for m in x.body.messages if m.kind is Kind.REQUEST and m.id == response.id), None)
@@ -273,4 +284,5 @@ def _asked_by_client(x: Exchange, response: Message) -> str | None:
 
 def _asked_by_server(kept: Notes, response: Message) -> str | None:
     """The same for a response of the client."""
-    return kept.talk.server_asked.get(response.id) or None if kept.talk is not None else None
+    talk = kept.talk
+    return None if talk is None or talk.shared else talk.server_asked.get(response.id) or None

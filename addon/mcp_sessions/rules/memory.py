@@ -69,6 +69,7 @@ class Memory:
             # The server knows nothing of the generation before: neither of its events nor of its loss.
             found.generation = session.generation
             found.event_ids.clear()
+            found.server_asked.clear()
             found.lost_at = None
         return found
 
@@ -112,6 +113,8 @@ class Memory:
         elif x.verb == "POST":
             talk.unread = talk.unread or x.body.sniffed or not x.body.messages
             for message in x.body.messages:
+                if message.kind is Kind.RESPONSE:
+                    talk.server_asked.pop(_key(message.id), None)
                 if message.method == "notifications/initialized":
                     talk.initialized = True
                 elif message.method == "notifications/cancelled":
@@ -213,7 +216,9 @@ class Memory:
     def _message(self, x: Exchange, kept: Notes, message: Message, at: float) -> None:
         """A message of the server."""
         if message.kind is Kind.REQUEST and kept.talk is not None and valid_key(message.id):
-            kept.talk.server_asked.put(message.id, "" if "task" in message.params else message.method or "")
+            asked = kept.talk.server_asked
+            method = "" if "task" in message.params else message.method or ""
+            asked.put(message.id, method if asked.get(message.id, method) == method else "")
         if message.kind is not Kind.RESPONSE or not valid_key(message.id):
             return
         talk = kept.talk

@@ -89,6 +89,8 @@ def mark_rules(flow: mflow.Flow, rule_ids: Iterable[str]) -> None:
     """Mark a flow that breaks these rules, and name them in its comment."""
     before: list[str] = flow.metadata.get(_RULES, [])
     rules = list(dict.fromkeys([*before, *rule_ids]))
+    if rules == before:
+        return
     flow.metadata[_RULES] = rules
     base = str(flow.metadata.get(_COMMENT, "")).removesuffix(_broken(before)).removesuffix(" · ")
     write(flow, " · ".join(part for part in (base, _broken(rules)) if part))
