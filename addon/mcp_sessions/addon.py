@@ -12,14 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection as mconnection
 from mitmproxy import ctx, exceptions, flowfilter, hooks, http
 from mitmproxy.tools.dump import DumpMaster
 
-from . import resend
+from . import resend, succession
+from .arriving import Arriving, Incoming
 from .checking import Checking
 from .commands import Commands
 from .core import Core
@@ -29,7 +30,7 @@ from .exchange import Finish
 from .failing import described, fail_open
 from .identifying import Identifying
 from .inject import OWN, OwnRequests
-from .ledger import Client, Connection, Endpoint, Session, State
+from .ledger import Client, Endpoint, Session
 from .live import Live, set_session_id
 from .options import Settings, declare, settings
 from .playback import PRESENTED, Playback
@@ -51,33 +52,15 @@ from .wire.sse import Event
 
 logger = logging.getLogger(__name__)
 
-RELOADED_WITHIN = 5.0
-"""Seconds between the end of one instance and the start of the next when a script is loaded anew."""
 TICK = 1.0
 """Seconds between two looks at the evidence."""
 EXIT_PATIENCE = 5.0
 """Seconds that ending sessions may take when the proxy ends."""
 CHECK_PATIENCE = 5.0
 """Seconds that checks of messages may go on when the proxy ends."""
-RECALL_PATIENCE = 1.0
-"""Seconds that a request may wait for the ledger on disk."""
-IDENTIFY_PATIENCE = 1.0
-"""Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
 
 OVERDUE_EVERY = 5
 """Ticks between looks at what should have happened by now."""
-_predecessors: list[tuple[float, McpSessions]] = []
-"""The instance that was stopped last though mitmproxy goes on, and when."""
-
-
-class Incoming(NamedTuple):
-    """A request that is MCP, and not yet an exchange: it may first have to be found out whose it is."""
-
-    flow: http.HTTPFlow
-    endpoint: Endpoint
-    headers: HeaderMap
-    content: bytes | None
-    connection: Connection
 
 
 class McpSessions:
@@ -107,6 +90,7 @@ class McpSessions:
         self._running = False
         self.checking = Checking(self._flow_of, _judged)
         self.identifying = Identifying(self.core, self._tasks, self.end)
+        self.arriving = Arriving(self._tasks, self.identifying, lambda: self.remembering, self._go_on)
         self._act_on(self.core)
 
     def _act_on(self, core: Core) -> None:
@@ -220,25 +204,22 @@ class McpSessions:
         # Removed or loaded anew: nothing may be awaited, and nothing is ended.
         self._close()
         self.recovering.give_up()
-        _predecessors[:] = [(time.monotonic(), self)]
+        succession.leave(self)
         return None
 
     def _succeed(self) -> None:
         """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
-        while _predecessors:
-            stopped, before = _predecessors.pop()
-            if time.monotonic() - stopped > RELOADED_WITHIN:
-                continue
-            self._live, self._routes = before._live, before._routes
-            self._act_on(before.core)
-            self.core.telling.tell = self.reporting.tell
-            self.core.telling.followers[:] = [self.journal.touch]
-            self.core.configure(self.settings, time.time())
-            for session in self.core.ledger.live():
-                if session.state is State.RECOVERING:
-                    self.recovering.settle(*self.core.not_recovered(session, "the script was loaded anew", time.time()))
-            ends = self.core.endings.resume(time.time())
-            self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
+        before = succession.predecessor()
+        if before is None:
+            return
+        self._live, self._routes = before._live, before._routes
+        self._act_on(before.core)
+        self.core.telling.tell = self.reporting.tell
+        self.core.telling.followers[:] = [self.journal.touch]
+        self.core.configure(self.settings, time.time())
+        releases, ends = self.core.resumed(time.time())
+        self.recovering.settle(releases, [])
+        self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
 
     @property
     def _ends(self) -> bool:
@@ -328,37 +309,10 @@ class McpSessions:
         connection = self.core.ledger.connections.get(client.id) or self.core.ledger.connection(
             client.id, _address(client.peername), _address(client.sockname), time.time()
         )
-        incoming = Incoming(flow, endpoint, headers, content, connection)
-        presented = headers.get(h.SESSION_ID)
-        session = self.core.ledger.find(endpoint, presented) if presented else None
-        if self.remembering is not None and session is None and presented:
-            return self._request_recalled(incoming, self.remembering, presented)
-        if not connection.identified:
-            look_up = self.identifying.identify(connection.id)
-            # Whoever opens a session, or uses a mapping, has to be known first.
-            if (content and b'"initialize"' in content) or (session is not None and session.mapped):
-                return self._request_after(incoming, look_up)
-        return self._request(incoming)
+        return self.arriving.take(self.core, Incoming(flow, endpoint, headers, content, connection))
 
-    async def _request_recalled(self, incoming: Incoming, remembering: Remembering, presented: str) -> None:
-        """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
-        look_up = self.identifying.identify(incoming.connection.id)
-        recalling = {look_up, self._tasks.start(remembering.loaded())}
-        await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
-        if self.core.ledger.find(incoming.endpoint, presented) is None:
-            recalling = {self._tasks.start(remembering.recall(incoming.endpoint, presented))}
-            await asyncio.wait(recalling, timeout=RECALL_PATIENCE)
-        pending = self._request(incoming)
-        if pending is not None:
-            await pending
-
-    async def _request_after(self, incoming: Incoming, look_up: asyncio.Task[None]) -> None:
-        await asyncio.wait({look_up}, timeout=IDENTIFY_PATIENCE)
-        pending = self._request(incoming)
-        if pending is not None:
-            await pending
-
-    def _request(self, incoming: Incoming) -> Coroutine[Any, Any, None] | None:
+    def _go_on(self, incoming: Incoming) -> Coroutine[Any, Any, None] | None:
+        """Enough is known about who sends a request."""
         flow, endpoint = incoming.flow, incoming.endpoint
         request = flow.request
         x = self.core.exchange(

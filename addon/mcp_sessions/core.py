@@ -319,6 +319,10 @@ class Core:
         self._use(session, x)
         return session
 
+    def wants_identity(self, session: Session | None, content: bytes | None) -> bool:
+        """Whether it has to be known first which process sends a request: it opens a session, or uses a mapping."""
+        return bool(content and b'"initialize"' in content) or (session is not None and session.mapped)
+
     def mapped(self, endpoint: Endpoint, presented: str, connection: Connection | None) -> str | None:
         """The id to put into a request of which only the head is known; None to leave it as it is."""
         session = self.ledger.find(endpoint, presented)
@@ -369,6 +373,17 @@ class Core:
         """A message was looked at by itself, some time after it had passed."""
         self.telling.now = deferred.at
         self.judge.settle(deferred, finding)
+
+    def resumed(self, at: float) -> tuple[list[Release], list[End]]:
+        """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again."""
+        releases: list[Release] = []
+        ends: list[End] = []
+        for session in self.ledger.live():
+            if session.state is State.RECOVERING:
+                released, left = self.not_recovered(session, "the script was loaded anew", at)
+                releases += released
+                ends += left
+        return releases, ends + self.endings.resume(at)
 
     # How an exchange ends, and a client
 
