@@ -98,7 +98,7 @@ class RawStream:
         self.response = response
         self.body = bytearray()
         self.first_byte_at: float | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._events = self._read()
 
     @property
@@ -122,9 +122,11 @@ class RawStream:
             if self.first_byte_at is None:
                 self.first_byte_at = time.time()
             self.body += piece
+            searched = max(0, len(self._buffer) - 1)  # a line may go on for megabytes
             self._buffer += piece.replace(b"\r\n", b"\n")
-            while b"\n\n" in self._buffer:
-                block, _, self._buffer = self._buffer.partition(b"\n\n")
+            while (end := self._buffer.find(b"\n\n", searched)) >= 0:
+                block, searched = bytes(self._buffer[:end]), 0
+                del self._buffer[: end + 2]
                 found = _event(block)
                 if found is not None:
                     yield found
