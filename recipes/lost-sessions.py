@@ -64,7 +64,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def calls(stage: Stage, port: int, recover: str, lose: Callable[[], Awaitable[object]]) -> int:
     """How many calls succeed, when sessions are lost between each two."""
     options = {"mcp_recover": recover}
-    async with Mitmdump(port, options=options) as proxy, SdkClient(1) as client:
+    async with contextlib.AsyncExitStack() as started:
+        proxy, client = await asyncio.gather(
+            started.enter_async_context(Mitmdump(port, options=options)), started.enter_async_context(SdkClient(1))
+        )
         await client.connect(proxy.url, name="agent")
         good = 0
         for number in range(CALLS):
