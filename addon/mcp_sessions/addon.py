@@ -281,8 +281,10 @@ class McpSessions:
     @fail_open
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head of a request was read; one whose body is streamed goes out before the body was seen."""
+        if not flow.request.stream or OWN in flow.metadata:
+            return
         presented = flow.request.headers.get(h.SESSION_ID)
-        if not flow.request.stream or not presented or OWN in flow.metadata:
+        if not presented:
             return
         endpoint = _endpoint(flow.request)
         connection = self.core.ledger.connections.get(flow.client_conn.id)
@@ -411,7 +413,7 @@ class McpSessions:
             self._over(live)
             return None
         try:
-            decision = self.core.answered(live.x, content(flow.response), time.time())
+            decision = self.core.answered(live.x, content(flow.response, live.x.answer_headers), time.time())
         except Exception:
             self._live.pop(flow.id, None)
             raise

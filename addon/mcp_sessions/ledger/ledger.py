@@ -60,9 +60,9 @@ class Ledger:
 
     def fingerprint(self, headers: h.HeaderMap) -> str:
         """The credentials of a request as a keyed hash: equal when they are equal, and of no use to anybody else."""
-        found = sorted((name, value) for name, value in headers.items() if name in h.CREDENTIALS)
-        if not found:
+        if h.CREDENTIALS.isdisjoint(headers):
             return ""
+        found = sorted((name, value) for name, value in headers.items() if name in h.CREDENTIALS)
         digest = hashlib.blake2b(key=self._salt, digest_size=12)
         for name, value in found:
             digest.update(f"{name}\0{value}\0".encode("utf-8", "surrogateescape"))

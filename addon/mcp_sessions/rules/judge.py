@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import product
+from typing import NamedTuple
 
 from ..exchange import Exchange
 from ..ledger import Session
@@ -58,8 +58,7 @@ PARTIES: tuple[Party, ...] = ("client", "server")
 VERBS = ("POST", "GET", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(NamedTuple):
     """A check of a message that is to be made off the request path: `make` it in any thread, then `Judge.settle`."""
 
     rule: Rule
