@@ -30,7 +30,7 @@ from .exchange import Finish
 from .failing import described, fail_open
 from .identifying import Identifying
 from .inject import OWN, OwnRequests
-from .ledger import Client, Endpoint, Session
+from .ledger import Client, Endpoint, Session, counted
 from .live import Live, set_session_id
 from .options import Settings, declare, settings
 from .playback import PRESENTED, Playback
@@ -231,10 +231,10 @@ class McpSessions:
             self.end(self.core.at_exit(time.time()))
             left = await self.deleting.finish(EXIT_PATIENCE)
             if left:
-                logger.warning(f"mcp: {left} sessions could not be ended before the proxy ends")
+                logger.warning(f"mcp: {counted(left, 'session')} could not be ended before the proxy ends")
             unchecked = await self.checking.finish(CHECK_PATIENCE)
             if unchecked:
-                logger.warning(f"mcp: {unchecked} messages were not checked against the schema")
+                logger.warning(f"mcp: {counted(unchecked, 'message')} not checked against the schema")
         except Exception as e:
             logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:

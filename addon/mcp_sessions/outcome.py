@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from .ledger import counted
 from .records import Violation
 from .rules import Level, catalogue
 
@@ -43,7 +44,7 @@ class Outcome:
         for (_, _, party), times in self.counts.items():
             parties[party] += times
         total = ", ".join(f"{times} by {party}s" for party, times in sorted(parties.items()))
-        return "\n".join([f"mcp: {sum(parties.values())} violations ({total})", *lines])
+        return "\n".join([f"mcp: {counted(sum(parties.values()), 'violation')} ({total})", *lines])
 
 
 FAILED: list[str] = []

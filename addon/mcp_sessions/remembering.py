@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .core import Core
 from .decisions import End
-from .ledger import Endpoint, Session, State
+from .ledger import Endpoint, Session, State, counted
 from .ledger.client import Client
 from .store import Database, Place, Row, Writer, row_of, session_of
 from .store.rows import Key
@@ -148,7 +148,7 @@ class Remembering:
         living = {owner: None for session in sessions for owner in session.owners if owner.is_process}
         stuck = sum(1 for session in sessions if session.state is State.STUCK)
         logger.info(
-            f"mcp: {len(sessions)} sessions are known from an earlier run"
+            f"mcp: {counted(len(sessions), 'session')} known from an earlier run"
             + (f"; {stuck} of them could not be ended, see mcp.sessions" if stuck else "")
         )
         self._on_taken([client for client in living if not client.gone], ends)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..decisions import End, Retry
 from ..exchange import Exchange, Finish
-from ..ledger import LIVE, Cause, Client, ClientKey, Ledger, Session, State
+from ..ledger import LIVE, Cause, Client, ClientKey, Ledger, Session, State, counted
 from ..ledger.client import ProcessLike
 from ..options import Settings
 from ..records import Change, Weight
@@ -55,7 +55,9 @@ class Endings:
             return []
         client.gone_at = at
         held = [session for session in client.sessions if session.state is not State.CLOSED]
-        self._telling.tell(Change(at=at, what="gone", client=client.label, detail=f"held {len(held)} sessions"))
+        self._telling.tell(
+            Change(at=at, what="gone", client=client.label, detail=f"held {counted(len(held), 'session')}")
+        )
         self._backlog.extend(held)
         return self.more(at)
 

@@ -1,7 +1,7 @@
 """The ledger: who opened which session, and how each of them stands."""
 
 from .client import Client, ClientKey, Connection
-from .ledger import Ledger, printable
+from .ledger import Ledger, counted, printable
 from .session import UNKNOWN_CREDENTIALS, Endpoint, Session
 from .states import LIVE, RECOVERABLE, Cause, State
 
@@ -17,5 +17,6 @@ __all__ = [
     "Ledger",
     "Session",
     "State",
+    "counted",
     "printable",
 ]

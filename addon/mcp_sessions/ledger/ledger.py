@@ -29,6 +29,11 @@ def printable(text: object, limit: int = NAME_LIMIT) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of a thing: `1 session`, `2 sessions`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(slots=True)
 class EndpointFacts:
     """What was learnt about an endpoint."""

@@ -12,6 +12,7 @@ from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.log import ALERT
 
 from ..inject import OWN
+from ..ledger import counted
 from ..options import Settings
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
@@ -92,7 +93,7 @@ class Recordings:
             logger.error(f"mcp.export: {e}")
             return
         warning = ", with its secrets: do not publish it" if keep_secrets else ""
-        logger.log(ALERT, f"mcp.export: {len(flows)} flows written to {written}{warning}")
+        logger.log(ALERT, f"mcp.export: {counted(len(flows), 'flow')} written to {written}{warning}")
 
     def _serve(self) -> None:
         self._leave()
