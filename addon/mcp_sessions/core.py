@@ -194,15 +194,15 @@ class Core:
             self._understood(x, message)
         self.judge.event(x, event, body, at)
 
-    def answered(self, x: Exchange, content: bytes, at: float) -> OnAnswer:
-        """An answer that is no stream was read whole. Decides what becomes of it."""
+    def answered(self, x: Exchange, content: bytes | None, at: float) -> OnAnswer:
+        """An answer that is no stream has come in full; None if it can't be read. Decides what becomes of it."""
         self.telling.now = at
         x.connection.last_active = at
-        x.answer = parse(content) if content else Body()
+        x.answer = UNREAD if content is None else parse(content) if content else Body()
         message = x.answer.first
         if message is not None and x.message is not None and message.id == x.message.id:
             x.responded = True
-        reading = self._reading(x, content)
+        reading = self._reading(x, content or b"")
         if reading is not None and reading.dialect:
             x.facts["dialect"] = reading.dialect
         self.judge.answer(x)

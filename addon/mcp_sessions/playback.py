@@ -18,8 +18,9 @@ from .inject import OWN, REFUSED
 from .ledger import Cause, Endpoint
 from .options import Settings
 from .records import AnyRecord
-from .streams import ARRIVALS
+from .streams import ARRIVALS, CONTENT_LIMIT
 from .wire import headers as h
+from .wire.coding import CodingError, decoded
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
 from .wire.sse import Decoder, Event
@@ -176,7 +177,7 @@ class _Telling:
             return
         broken = flow.error is not None
         if flow.response is not None and not self._streamed and not broken:
-            self._core.answered(x, self._content or b"", at)
+            self._core.answered(x, self._content, at)
         by_client = broken and flow.error is not None and "lient disconnected" in flow.error.msg
         self._core.finished(x, Finish.CLIENT if by_client else Finish.SERVER if broken else Finish.COMPLETE, at)
         if flow.metadata.get(OWN) == REFUSED and x.session is not None:
@@ -192,9 +193,11 @@ def _passive(settings: Settings) -> Settings:
 
 
 def _body(response: http.Response) -> bytes | None:
+    """An answer's body, read where a live one would be; None where it can't be."""
+    coding = HeaderMap(response.headers.fields).get("content-encoding", "")
     try:
-        return response.get_content(strict=False)
-    except ValueError:
+        return None if response.raw_content is None else decoded(response.raw_content, coding, CONTENT_LIMIT)
+    except CodingError:
         return None
 
 

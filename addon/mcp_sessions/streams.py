@@ -31,14 +31,14 @@ CONTENT_LIMIT = 64 * 1024 * 1024
 """Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
 
 
-def content(response: http.Response, headers: HeaderMap | None) -> bytes:
-    """An answer's body with its content coding undone, which its headers name; empty where that can't be done."""
+def content(response: http.Response, headers: HeaderMap | None) -> bytes | None:
+    """An answer's body with its content coding undone, which its headers name; None where that can't be done."""
     body = response.raw_content or b""
     try:
         return decoded(body, headers.get("content-encoding", "") if headers else "", CONTENT_LIMIT)
     except CodingError as e:
         logger.warning(f"mcp: an answer passes unread: {e}")
-        return b""
+        return None
 
 
 class StreamReader:

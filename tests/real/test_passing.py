@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import zstandard
 
 from conftest import StartProxy, StartRaw, StartScripted
 from harness.exchange import Answer, Request
@@ -93,6 +94,30 @@ async def test_an_event_line_without_end_passes_and_costs_no_memory(
 
     assert len(answer.body) == len(piece) * (1 + total // len(piece))
     assert (await client.call("echo", {"text": "still here"})).text == "still here"
+
+
+async def test_an_answer_in_a_coding_that_is_not_read_passes_and_is_not_judged(
+    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    packed = zstandard.ZstdCompressor().compress(b'{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}')
+
+    def handler(request: Request) -> Answer:
+        if request.rpc == "tools/list":
+            return Answer(200, {"content-type": "application/json", "content-encoding": "zstd"}, packed)
+        return mini(request)
+
+    mini = MiniMcp()
+    server = await scripted(handler)
+    proxy = await mitmdump(server.port)
+    client = await raw_client(proxy.url)
+    await client.handshake()
+
+    answer = await client.request("tools/list", id=7)
+
+    assert answer.body == packed
+    assert proxy.logged("an answer passes unread: unknown content coding 'zstd'")
+    assert (await client.call("echo", {"text": "still here"})).text == "still here"
+    assert proxy.logged("MCP2") == []  # rules about answers
 
 
 async def test_an_unknown_session_gets_the_servers_404(

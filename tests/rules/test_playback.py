@@ -1,0 +1,61 @@
+"""Flows that were read from a file: what of their bodies is read, and what is not."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+import zstandard
+from mitmproxy import http
+from mitmproxy.test import tflow
+
+from mcp_sessions import playback
+from mcp_sessions.options import Settings
+from mcp_sessions.playback import Playback
+from mcp_sessions.records import AnyRecord, Violation
+
+ASKED = b'{"jsonrpc":"2.0","id":10,"method":"tools/list"}'
+OF_ANOTHER = b'{"jsonrpc":"2.0","id":11,"result":{"tools":[]}}'
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def recorded(coding: str) -> http.HTTPFlow:
+    flow = tflow.tflow(resp=True)
+    flow.request = http.Request.make(
+        "POST",
+        "http://mcp.example/mcp",
+        ASKED,
+        http.Headers(
+            accept="application/json, text/event-stream",
+            content_type="application/json",
+            mcp_protocol_version="2025-11-25",
+        ),
+    )
+    headers = {"content-type": "application/json", **({"content-encoding": coding} if coding else {})}
+    flow.response = http.Response.make(200, b"", headers)
+    flow.response.raw_content = {"gzip": gzip.compress, "zstd": zstd}.get(coding, bytes)(OF_ANOTHER)
+    return flow
+
+
+def broken_by(flow: http.HTTPFlow) -> list[str]:
+    told: list[AnyRecord] = []
+    settled: list[list[str]] = []
+    reader = Playback(Settings(), told.append, lambda _, rule_ids: settled.append(rule_ids))
+    reader.add(flow)
+    reader.play()
+    assert [[record.rule for record in told if isinstance(record, Violation)]] == settled
+    return settled[0]
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "gzip"])
+def test_a_body_is_read_as_a_live_one_is(coding: str) -> None:
+    assert broken_by(recorded(coding)) == ["MCP203"]
+
+
+def test_a_body_that_a_live_proxy_does_not_read_is_not_read_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert broken_by(recorded("zstd")) == []
+    monkeypatch.setattr(playback, "CONTENT_LIMIT", len(OF_ANOTHER) - 1)
+    assert broken_by(recorded("gzip")) == []
