@@ -413,7 +413,7 @@ class McpSessions:
             self._over(live)
             return None
         try:
-            decision = self.core.answered(live.x, content(flow.response, live.x.answer_headers), time.time())
+            decision = self.core.answered(live.x, content(flow.response), time.time())
         except Exception:
             self._live.pop(flow.id, None)
             raise

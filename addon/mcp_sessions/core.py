@@ -377,13 +377,13 @@ class Core:
     def resumed(self, at: float) -> tuple[list[Release], list[End]]:
         """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again."""
         releases: list[Release] = []
-        ends: list[End] = []
+        ends = self.endings.resume(at)
         for session in self.ledger.live():
             if session.state is State.RECOVERING:
                 released, left = self.not_recovered(session, "the script was loaded anew", at)
                 releases += released
                 ends += left
-        return releases, ends + self.endings.resume(at)
+        return releases, ends
 
     # How an exchange ends, and a client
 

@@ -183,7 +183,7 @@ class Recovering:
             return
         flow.response = sent
         self.core.answering(live.x, sent.status_code, HeaderMap(sent.headers.fields), time.time())
-        pending = self.carry_out(live, self.core.answered(live.x, content(sent, live.x.answer_headers), time.time()))
+        pending = self.carry_out(live, self.core.answered(live.x, content(sent), time.time()))
         if pending is not None:
             await pending
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from .wire.coding import CodingError, Undo, decoded
-from .wire.headers import HeaderMap
 from .wire.sse import Decoder, Event
 
 logger = logging.getLogger(__name__)
@@ -31,11 +30,14 @@ CONTENT_LIMIT = 64 * 1024 * 1024
 """Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
 
 
-def content(response: http.Response, headers: HeaderMap | None) -> bytes | None:
-    """An answer's body with its content coding undone, which its headers name; None where that can't be done."""
-    body = response.raw_content or b""
+def content(response: http.Response) -> bytes | None:
+    """An answer's body with its content coding undone; None where that can't be done."""
+    body = response.raw_content
+    if not body:
+        return b""
     try:
-        return decoded(body, headers.get("content-encoding", "") if headers else "", CONTENT_LIMIT)
+        # As its headers are now: another addon may have decoded it.
+        return decoded(body, response.headers.get("content-encoding", ""), CONTENT_LIMIT)
     except CodingError as e:
         logger.warning(f"mcp: an answer passes unread: {e}")
         return None

@@ -115,6 +115,10 @@ def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
         return [owner.pid for owner in kept.owners]
 
     assert owners() == [1]
+    ledger.identified(connection, None, 0, vanished=True)
+    ledger.carry(connection, session)
+    assert owners() == [1]
+    ledger.own(session, passing, 0)
     ledger.identified(connection, None, 0)
     assert owners() == [1, None]
     passing.vouched.clear()  # as if it used the session for the first time, over a connection that was looked at

@@ -13,6 +13,7 @@ from mcp_sessions import playback
 from mcp_sessions.options import Settings
 from mcp_sessions.playback import Playback
 from mcp_sessions.records import AnyRecord, Violation
+from mcp_sessions.streams import content
 
 ASKED = b'{"jsonrpc":"2.0","id":10,"method":"tools/list"}'
 OF_ANOTHER = b'{"jsonrpc":"2.0","id":11,"result":{"tools":[]}}'
@@ -48,6 +49,17 @@ def broken_by(flow: http.HTTPFlow) -> list[str]:
     reader.play()
     assert [[record.rule for record in told if isinstance(record, Violation)]] == settled
     return settled[0]
+
+
+def test_what_another_addon_has_decoded_is_not_decoded_again() -> None:
+    flow = recorded("gzip")
+    assert flow.response is not None
+    flow.response.decode()
+    assert content(flow.response) == OF_ANOTHER
+    flow.response.headers["content-encoding"] = "zstd"
+    assert content(flow.response) is None
+    flow.response.raw_content = b""
+    assert content(flow.response) == b""
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "gzip"])

@@ -78,6 +78,11 @@ def noted(method: str, **params: Any) -> dict[str, Any]:
             OLD,
             "prompts/get: params.arguments.ttlMs: Input should be a valid string",
         ),
+        (
+            asked("prompts/get", name="p", arguments={"task": 5}),
+            OLD,
+            "prompts/get: params.arguments.task: Input should be a valid string",
+        ),
         # What came with a later revision is an extension in an earlier one.
         (asked("initialize", protocolVersion=OLD, clientInfo=PEER, capabilities={"elicitation": True}), OLD, None),
         (
@@ -162,6 +167,11 @@ def test_content_that_may_be_a_block_or_a_list() -> None:
     assert sampled([{"type": "tool_result", "toolUseId": "i", "content": [link]}]) is None
     assert sampled({"type": "text"}) == "sampling/createMessage result: content.text: Field required"
     assert sampled([{"type": "text"}]) == "sampling/createMessage result: content.0.text: Field required"
+
+
+def test_what_is_lacking_tells_less_than_what_is_there() -> None:
+    found = by_server({"id": 1, "result": {"contents": [{"uri": "a:b", "blob": 5}]}}, answers="resources/read")
+    assert found == "resources/read result: contents.0.blob: Input should be a valid string"
 
 
 def test_of_a_long_message_only_so_much_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,5 +106,7 @@ class Connection:
     client: Client | None = None
     identified: bool = False
     """Whether the question which process it is has been answered, be it with none."""
+    vanished: bool = False
+    """Whether it was closed before anybody could look."""
     sessions: dict[Session, None] = field(default_factory=dict)
     """The sessions that it has carried."""

@@ -92,7 +92,7 @@ class Ledger:
 
         `vanished`: it can't be known because the connection was closed meanwhile.
         """
-        connection.identified = True
+        connection.identified, connection.vanished = True, vanished
         if process is None:
             self._settle_unknown(connection, vanished)
             return connection.client
@@ -259,7 +259,7 @@ class Ledger:
     def carry(self, connection: Connection, session: Session) -> None:
         """Note that a connection carries a session."""
         client = connection.client
-        if connection.identified and client is not None and not client.is_process:
+        if connection.identified and not connection.vanished and client is not None and not client.is_process:
             client.vouched.add(session)
         if connection.id in self.connections:
             connection.sessions[session] = None

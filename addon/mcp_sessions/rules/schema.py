@@ -24,7 +24,7 @@ LIBRARY = "mcp_types"
 
 ELEMENTS_LIMIT = 1_000
 """Elements of lists that are looked at in one message: a wrong one makes a dozen problems, while nobody else runs."""
-MEMBERS_LIMIT = 20_000
+MEMBERS_LIMIT = 5_000
 """Members of objects up to which a message is looked at."""
 
 SHOWN = 3
@@ -58,6 +58,7 @@ SINCE = {
     ("serverInfo", "description"): "2025-11-25",
     ("clientInfo", "description"): "2025-11-25",
     ("sampling", "tools"): "2025-11-25",
+    ("params", "tools"): "2025-11-25",
     ("sampling", "context"): "2025-11-25",
     ("elicitation", "form"): "2025-11-25",
     ("elicitation", "url"): "2025-11-25",
@@ -166,6 +167,8 @@ def _alternative(expected: Any, message: Message) -> Any:
 def _left_alone(place: Place, revision: str) -> bool:
     if revision in STATELESS_REVISIONS:
         return place in OTHERS
+    if place[:2] == ("params", "arguments"):
+        return False  # the names there are the user's
     shown = tuple(part for part in place if isinstance(part, str))
     runs = (shown[i : i + n] for n in (1, 2) for i in range(len(shown) - n + 1))
     return any(SINCE.get(run, "") > revision for run in runs)
@@ -234,16 +237,22 @@ def _likeliest(found: list[Wrong], models: frozenset[str], start: int = 0) -> li
             unions.setdefault(place[:at], {}).setdefault(place[at], []).append(wrong)
     for place, alternatives in unions.items():
         depth = len(place) + 1
-        fitting = [tried for tried in alternatives.values() if not any(_rules_out(wrong, depth) for wrong in tried)]
-        likeliest = min(fitting, key=len, default=None)
+        fitting = [
+            _likeliest(tried, models, depth)
+            for tried in alternatives.values()
+            if not any(_rules_out(wrong, depth) for wrong in tried)
+        ]
+        likeliest = min(fitting, key=lambda tried: (_missing(tried, depth), len(tried)), default=None)
         if likeliest is None:
             plain.append(Wrong(place, "union", "Input should be one of the types that the schema lists"))
         else:
-            plain += [
-                Wrong(place + wrong.place[depth:], wrong.kind, wrong.words)
-                for wrong in _likeliest(likeliest, models, depth)
-            ]
+            plain += [Wrong(place + wrong.place[depth:], wrong.kind, wrong.words) for wrong in likeliest]
     return plain
+
+
+def _missing(found: list[Wrong], depth: int) -> int:
+    """How many members of its own an alternative lacks that begins there."""
+    return sum(len(wrong.place) == depth + 1 and wrong.kind == "missing" for wrong in found)
 
 
 def _rules_out(wrong: Wrong, depth: int) -> bool:

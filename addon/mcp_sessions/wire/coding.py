@@ -79,4 +79,4 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
     Raises:
         CodingError: as `Undo`.
     """
-    return body if not coding else Undo(coding, limit).feed(body)
+    return body if not coding or not body else Undo(coding, limit).feed(body)
