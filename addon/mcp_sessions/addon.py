@@ -217,8 +217,7 @@ class McpSessions:
         self.core.telling.tell = self.reporting.tell
         self.core.telling.followers[:] = [self.journal.touch]
         self.core.configure(self.settings, time.time())
-        releases, ends = self.core.resumed(time.time())
-        self.recovering.settle(releases, [])
+        ends = self.core.resumed(time.time())
         self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
 
     @property

@@ -374,16 +374,16 @@ class Core:
         self.telling.now = deferred.at
         self.judge.settle(deferred, finding)
 
-    def resumed(self, at: float) -> tuple[list[Release], list[End]]:
-        """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again."""
-        releases: list[Release] = []
+    def resumed(self, at: float) -> list[End]:
+        """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again.
+
+        Nobody waits for a recovery any more: who did was let go.
+        """
         ends = self.endings.resume(at)
         for session in self.ledger.live():
             if session.state is State.RECOVERING:
-                released, left = self.not_recovered(session, "the script was loaded anew", at)
-                releases += released
-                ends += left
-        return releases, ends
+                ends += self.not_recovered(session, "the script was loaded anew", at)[1]
+        return ends
 
     # How an exchange ends, and a client
 

@@ -18,9 +18,9 @@ from .inject import OWN, REFUSED
 from .ledger import Cause, Endpoint
 from .options import Settings
 from .records import AnyRecord
-from .streams import ARRIVALS, CONTENT_LIMIT
+from .streams import ARRIVALS, undone
 from .wire import headers as h
-from .wire.coding import CodingError, decoded
+from .wire.coding import CodingError
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
 from .wire.sse import Decoder, Event
@@ -194,9 +194,8 @@ def _passive(settings: Settings) -> Settings:
 
 def _body(response: http.Response) -> bytes | None:
     """An answer's body, read where a live one would be; None where it can't be."""
-    coding = HeaderMap(response.headers.fields).get("content-encoding", "")
     try:
-        return None if response.raw_content is None else decoded(response.raw_content, coding, CONTENT_LIMIT)
+        return None if response.raw_content is None else undone(response)
     except CodingError:
         return None
 

@@ -30,14 +30,20 @@ CONTENT_LIMIT = 64 * 1024 * 1024
 """Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
 
 
+def undone(response: http.Response) -> bytes:
+    """An answer's body with its content coding undone.
+
+    Raises:
+        CodingError: when that can't be done.
+    """
+    # By its headers as they are now: another addon may have decoded it.
+    return decoded(response.raw_content or b"", response.headers.get("content-encoding", ""), CONTENT_LIMIT)
+
+
 def content(response: http.Response) -> bytes | None:
-    """An answer's body with its content coding undone; None where that can't be done."""
-    body = response.raw_content
-    if not body:
-        return b""
+    """The same; None, and a warning, where it can't be done."""
     try:
-        # As its headers are now: another addon may have decoded it.
-        return decoded(body, response.headers.get("content-encoding", ""), CONTENT_LIMIT)
+        return undone(response)
     except CodingError as e:
         logger.warning(f"mcp: an answer passes unread: {e}")
         return None

@@ -7,7 +7,7 @@ import pytest
 import zstandard
 
 from conftest import StartProxy, StartRaw, StartScripted
-from harness.exchange import Answer, Request
+from harness.exchange import Answer
 from harness.mini_mcp import MiniMcp, Rule
 from harness.process import Process
 from harness.proxy import Mitmdump
@@ -79,13 +79,8 @@ async def test_an_event_line_without_end_passes_and_costs_no_memory(
         for _ in range(total // len(piece)):
             yield b"y" * len(piece)
 
-    def handler(request: Request) -> Answer:
-        if request.rpc == "tools/list":
-            return Answer(200, {"content-type": "text/event-stream"}, endless())
-        return mini(request)
-
-    mini = MiniMcp()
-    server = await scripted(handler)
+    stream = Rule({"rpc": "tools/list"}, lambda _: Answer(200, {"content-type": "text/event-stream"}, endless()))
+    server = await scripted(MiniMcp(rules=[stream]))
     proxy = await mitmdump(server.port)
     client = await raw_client(proxy.url)
     await client.handshake()
@@ -101,13 +96,8 @@ async def test_an_answer_in_a_coding_that_is_not_read_passes_and_is_not_judged(
 ) -> None:
     packed = zstandard.ZstdCompressor().compress(b'{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}')
 
-    def handler(request: Request) -> Answer:
-        if request.rpc == "tools/list":
-            return Answer(200, {"content-type": "application/json", "content-encoding": "zstd"}, packed)
-        return mini(request)
-
-    mini = MiniMcp()
-    server = await scripted(handler)
+    headers = {"content-type": "application/json", "content-encoding": "zstd"}
+    server = await scripted(MiniMcp(rules=[Rule({"rpc": "tools/list"}, lambda _: Answer(200, headers, packed))]))
     proxy = await mitmdump(server.port)
     client = await raw_client(proxy.url)
     await client.handshake()

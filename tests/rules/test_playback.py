@@ -9,7 +9,7 @@ import zstandard
 from mitmproxy import http
 from mitmproxy.test import tflow
 
-from mcp_sessions import playback
+from mcp_sessions import streams
 from mcp_sessions.options import Settings
 from mcp_sessions.playback import Playback
 from mcp_sessions.records import AnyRecord, Violation
@@ -69,5 +69,5 @@ def test_a_body_is_read_as_a_live_one_is(coding: str) -> None:
 
 def test_a_body_that_a_live_proxy_does_not_read_is_not_read_either(monkeypatch: pytest.MonkeyPatch) -> None:
     assert broken_by(recorded("zstd")) == []
-    monkeypatch.setattr(playback, "CONTENT_LIMIT", len(OF_ANOTHER) - 1)
+    monkeypatch.setattr(streams, "CONTENT_LIMIT", len(OF_ANOTHER) - 1)
     assert broken_by(recorded("gzip")) == []

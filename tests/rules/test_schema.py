@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from mcp_sessions import checking
 from mcp_sessions.checking import Checking
 from mcp_sessions.rules import Deferred, Level, catalogue, schema
 from mcp_sessions.rules.checks import Said, Verdict
+from mcp_sessions.rules.judge import EXTRAS
 from mcp_sessions.wire.jsonrpc import Message
 from rules.transcripts import EPOCH, Player, Scene, read
 
@@ -260,9 +262,22 @@ def test_an_id_that_the_server_uses_twice_tells_nothing() -> None:
     assert player.rules == []
 
 
+Served = tuple[Player, Checking]
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A player whose messages are checked in a thread."""
+    player = Player()
+    service = Checking(lambda _: None, lambda *_: None)
+    service.serve(player.core)
+    yield player, service
+    service.close()
+
+
 @pytest.mark.parametrize("rule", ["MCP111", "MCP207"])
 def test_without_the_extra_nothing_is_judged(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "available", lambda: False)
+    monkeypatch.setitem(EXTRAS, "schema", lambda: False)
     player = Player()
     player.core.judge.later = lambda deferred: pytest.fail("nothing is to be checked")
     player.play(read(catalogue()[rule].bad))
@@ -286,11 +301,11 @@ class Gate:
 TWICE = catalogue()["MCP111"].bad + catalogue()["MCP111"].bad.replace("%init", "").replace('"id":10', '"id":11')
 
 
-async def test_checks_are_made_in_a_thread_and_told_of_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_checks_are_made_in_a_thread_and_told_of_in_order(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(monkeypatch)
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    player, service = served
     scenes = [scene for scene in read(TWICE) if isinstance(scene, Scene)]
     player.play([*scenes])
     assert service.waiting == 7  # four requests, of which one is a notification that is answered 202
@@ -300,13 +315,10 @@ async def test_checks_are_made_in_a_thread_and_told_of_in_order(monkeypatch: pyt
     assert player.rules == ["MCP111", "MCP111"]
     # With the times of the messages, not of the checks.
     assert [violation.at for violation in player.violations] == [EPOCH + scene.at for scene in scenes[2:]]
-    service.close()
 
 
-async def test_nothing_that_was_found_is_lost_at_the_end() -> None:
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+async def test_nothing_that_was_found_is_lost_at_the_end(served: Served) -> None:
+    player, service = served
     player.play(read(catalogue()["MCP111"].bad))
     deadline = time.monotonic() + 10
     while service.waiting and time.monotonic() < deadline:
@@ -319,60 +331,48 @@ async def test_nothing_that_was_found_is_lost_at_the_end() -> None:
     assert service.waiting == 0  # nobody would empty the queue
 
 
-async def test_a_rule_that_is_silenced_meanwhile_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rule_that_is_silenced_meanwhile_says_nothing(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    player, service = served
     player.play(read(catalogue()["MCP111"].bad))
     player.core.judge.limit(["MCP111"], Level.PRACTICE)
     gate.open.set()
     assert await service.finish(10) == 0
     assert player.rules == []
-    service.close()
 
 
-async def test_a_batch_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_counts_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = [
         {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "t", "progress": n}}
         for n in range(100)
     ]
     gate = Gate(monkeypatch)
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    player, service = served
     text = f"%init 2025-03-26\n### client A\n> POST /mcp\n> %headers\n>\n> {json.dumps(notes)}\n< 202\n"
     monkeypatch.setattr(checking, "WAITING_BYTES", 2 * len(text))
     player.play(read(text))
     assert service.waiting == 3 + 100
     gate.open.set()
     assert await service.finish(10) == 0
-    service.close()
 
 
-async def test_what_comes_too_fast_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_comes_too_fast_is_not_kept(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     monkeypatch.setattr(checking, "WAITING_LIMIT", 2)
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    player, service = served
     player.play(read(catalogue()["MCP111"].bad))
     assert service.waiting == 2
     assert await service.finish(0.01) == 5
     gate.open.set()
     assert await service.finish(10) == 3
-    service.close()
 
 
-async def test_a_check_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_that_fails_is_told_of(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Deferred) -> Any:
         return RuntimeError("broken")
 
     monkeypatch.setattr(Deferred, "make", broken)
-    player = Player()
-    service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    player, service = served
     player.play(read(catalogue()["MCP207"].good))
     assert await service.finish(10) == 0
     assert "could not check MCP111, please report it" in [getattr(record, "what", "") for record in player.told]
-    service.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..exchange import Exchange
 from ..ledger import Session
@@ -43,9 +43,6 @@ class Left(NamedTuple):
     at: float
 
 
-type Party = Literal["client", "server"]
-
-
 class Said(NamedTuple):
     """A message by itself: all that a check needs that takes its time, and is made off the request path."""
 
@@ -77,7 +74,7 @@ class Check(NamedTuple):
 ON_EXCHANGE: list[Check] = []
 ON_EVENT: list[tuple[str, OnEvent]] = []
 ON_SESSION: list[tuple[str, OnSession]] = []
-ON_MESSAGE: list[tuple[str, Party, OnMessage]] = []
+ON_MESSAGE: list[tuple[str, OnMessage]] = []
 
 
 def on_request(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
@@ -115,11 +112,11 @@ def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
     return register
 
 
-def on_message(rule_id: str, party: Party) -> Callable[[OnMessage], OnMessage]:
-    """Register a check that looks at each message of one side by itself, later and in another thread."""
+def on_message(rule_id: str) -> Callable[[OnMessage], OnMessage]:
+    """Register a check that looks at each message of the rule's party by itself, later and in another thread."""
 
     def register(check: OnMessage) -> OnMessage:
-        ON_MESSAGE.append((rule_id, party, check))
+        ON_MESSAGE.append((rule_id, check))
         return check
 
     return register

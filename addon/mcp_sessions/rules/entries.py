@@ -17,6 +17,9 @@ FAMILIES = ("requests", "answers", "sessions", "lifecycle", "streams", "stateles
 """Each has a table NAME.toml and its checks in NAME.py."""
 
 
+type Party = Literal["client", "server"]
+
+
 class Level(StrEnum):
     """How strongly the specification words it; PRACTICE is what no clause forbids but is seen to hurt."""
 
@@ -37,7 +40,7 @@ class Rule(BaseModel):
 
     id: str = Field(pattern=r"^MCP\d{3}$")
     name: str = Field(pattern=r"^[a-z0-9-]+$")
-    party: Literal["client", "server"]
+    party: Party
     level: Level
     revisions: tuple[str, ...]
     clause: str = ""

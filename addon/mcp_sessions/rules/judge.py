@@ -26,11 +26,10 @@ from .checks import (
     OnExchange,
     OnMessage,
     OnSession,
-    Party,
     Said,
     Verdict,
 )
-from .entries import FAMILIES, Level, Rule, catalogue
+from .entries import FAMILIES, Level, Party, Rule, catalogue
 from .facts import Notes, notes, revision_of, valid_key
 from .memory import Memory
 from .streams import LEFT_OPEN
@@ -51,7 +50,7 @@ type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchan
 type Finding = Verdict | Exception
 """What came of a check: its verdict, or how it failed itself."""
 
-EXTRAS: dict[str, Callable[[], bool]] = {"schema": lambda: schema.available()}
+EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
 PARTIES: tuple[Party, ...] = ("client", "server")
@@ -103,7 +102,7 @@ class Judge:
         self._on_finish: Table = {}
         self._event: dict[tuple[str | None, bool], tuple[tuple[Rule, OnEvent], ...]] = {}
         self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
-        self._message: dict[tuple[str | None, Party], tuple[tuple[Rule, OnMessage], ...]] = {}
+        self._message: dict[tuple[str, Party], tuple[tuple[Rule, OnMessage], ...]] = {}
         for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
             for revision in (*revisions, None):
                 # Where the revision is not known, only what holds in all that it may be is judged.
@@ -134,8 +133,8 @@ class Judge:
                     for party in PARTIES:
                         self._message[revision, party] = tuple(
                             (here[rule_id], check)
-                            for rule_id, who, check in ON_MESSAGE
-                            if rule_id in here and who == party
+                            for rule_id, check in ON_MESSAGE
+                            if rule_id in here and here[rule_id].party == party
                         )
                 if era is Era.SESSION:
                     self._session[revision or ""] = tuple(
@@ -148,8 +147,9 @@ class Judge:
             self.overdue(x.at)
         self._memory.entered(x)
         if not x.attempts:
-            self._judge(x, self._on_request)
-            self._defer(x, x.body, "client", x.at)
+            revision = revision_of(x)
+            self._judge(x, self._on_request, revision)
+            self._defer(x, x.body, "client", revision, x.at)
         self._memory.requested(x)
 
     def answer(self, x: Exchange) -> None:
@@ -160,9 +160,10 @@ class Judge:
             self._memory.learn(x, x.answer.first)
         # What was sent again is not judged again: the server's own answer was the first.
         if not x.attempts:
-            self._judge(x, self._on_answer)
+            revision = revision_of(x)
+            self._judge(x, self._on_answer, revision)
             if x.answer is not None:
-                self._defer(x, x.answer, "server", x.answered_at)
+                self._defer(x, x.answer, "server", revision, x.answered_at)
         self._memory.answered(x)
 
     def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
@@ -181,14 +182,14 @@ class Judge:
                 if verdict is not None:
                     self._found(rule, verdict, revision, x.session, x)
             if body is not None:
-                self._defer(x, body, "server", at)
+                self._defer(x, body, "server", revision, at)
         self._memory.arrived(x, event, body, at)
 
     def finish(self, x: Exchange) -> None:
         """The exchange is over."""
         notes(x).unread = "unread" in x.facts
         if not x.attempts:
-            self._judge(x, self._on_finish)
+            self._judge(x, self._on_finish, revision_of(x))
         self._memory.finished(x)
 
     def abandoned(self, session: Session, at: float) -> None:
@@ -214,25 +215,26 @@ class Judge:
             if x.attempts:
                 continue
             finished_at, x.finished_at = x.finished_at, at
-            self._judge(x, self._on_finish, only="MCP503")
+            self._judge(x, self._on_finish, revision_of(x), only="MCP503")
             x.finished_at = finished_at
             kept.left_open_said = True
 
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
         rule = deferred.rule
-        if not any(rule is judged for judged, _ in self._message.get((deferred.said.revision, rule.party), ())):
+        if not any(rule is judged for judged, _ in self._message[deferred.said.revision, rule.party]):
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
             self._failed(deferred.rule, finding, deferred.x)
         elif finding is not None:
             self._found(deferred.rule, finding, deferred.said.revision, deferred.x.session, deferred.x)
 
-    def _defer(self, x: Exchange, body: Body, party: Party, at: float) -> None:
+    def _defer(self, x: Exchange, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""
-        revision = revision_of(x)
-        checks = self._message.get((revision, party))
-        if not checks or revision is None or body.sniffed:
+        if revision is None or body.sniffed:
+            return
+        checks = self._message[revision, party]
+        if not checks:
             return
         for message in body.messages:
             answers = None
@@ -242,8 +244,7 @@ class Judge:
             for rule, check in checks:
                 self.later(Deferred(rule, check, said, x, at, body.size // len(body.messages)))
 
-    def _judge(self, x: Exchange, table: Table, only: str = "") -> None:
-        revision = revision_of(x)
+    def _judge(self, x: Exchange, table: Table, revision: str | None, only: str = "") -> None:
         for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
             if only and rule.id != only:
                 continue

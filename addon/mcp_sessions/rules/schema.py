@@ -18,7 +18,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ..ledger import printable
 from ..wire.jsonrpc import Kind, Message
 from ..wire.revision import META_CAPABILITIES, META_VERSION, STATELESS_REVISIONS
-from .checks import Party, Said, on_message
+from .checks import Said, on_message
+from .entries import Party
 
 LIBRARY = "mcp_types"
 
@@ -110,13 +111,13 @@ def available() -> bool:
     return find_spec(LIBRARY) is not None
 
 
-@on_message("MCP111", "client")
+@on_message("MCP111")
 def client_message(said: Said) -> str | None:
     """What a client sends is a valid message of its revision."""
     return _problem(said, "client")
 
 
-@on_message("MCP207", "server")
+@on_message("MCP207")
 def server_message(said: Said) -> str | None:
     """What a server sends is a valid message of its revision."""
     return _problem(said, "server")
@@ -143,7 +144,7 @@ def _problem(said: Said, party: Party) -> str | None:
     if expected is None:
         return None
     found = [wrong for wrong in _wrong(expected, frame) if not _left_alone(wrong.place, revision)]
-    shown = [f"{_shown(wrong.place) or 'it'}: {wrong.words}" for wrong in found[:SHOWN]]
+    shown = [f"{'.'.join(map(str, wrong.place)) or 'it'}: {wrong.words}" for wrong in found[:SHOWN]]
     if len(found) > SHOWN:
         shown.append(f"and {len(found) - SHOWN} more")
     return printable(f"{what}: {'; '.join(shown)}", 300) if shown else None
@@ -246,7 +247,7 @@ def _likeliest(found: list[Wrong], models: frozenset[str], start: int = 0) -> li
         if likeliest is None:
             plain.append(Wrong(place, "union", "Input should be one of the types that the schema lists"))
         else:
-            plain += [Wrong(place + wrong.place[depth:], wrong.kind, wrong.words) for wrong in likeliest]
+            plain += [wrong._replace(place=place + wrong.place[depth:]) for wrong in likeliest]
     return plain
 
 
@@ -270,7 +271,3 @@ def _is_alternative(part: int | str, models: frozenset[str]) -> bool:
 def _models(module: str) -> frozenset[str]:
     """The names of the types, as they stand in places."""
     return frozenset(name for name, value in vars(import_module(module)).items() if isinstance(value, type))
-
-
-def _shown(place: Place) -> str:
-    return ".".join(str(part) for part in place)
