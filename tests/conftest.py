@@ -20,7 +20,7 @@ StartScripted = Callable[..., Awaitable[ScriptedServer]]
 StartRaw = Callable[..., Awaitable[RawClient]]
 
 
-REAL = ("tests/real/", "tests/clients/", "tests/test_harness.py")
+REAL = ("tests/real/", "tests/processes/", "tests/test_harness.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> int:
 
             print(page(), end="")
         case ["schema"]:
-            from .records import schema
+            from .core.records import schema
 
             print(json.dumps(schema(), indent=2))
         case ["sarif", path]:
-            from .sarif import sarif
+            from .views.sarif import sarif
 
             try:
                 with open(path, "rb") as lines:
@@ -40,11 +40,11 @@ def main(arguments: list[str]) -> int:
                 print(f"mcp_sessions sarif: {path}: {e}", file=sys.stderr)
                 return 1
         case ["export" | "replay" | "serve", *_]:
-            from .record.commandline import main as recordings
+            from .recordings.commandline import main as recordings
 
             return recordings(arguments)
         case ["readme", name]:
-            from .readme import filled
+            from .views.readme import filled
 
             target = Path(name)
             target.write_text(filled(target.read_text("utf-8")), "utf-8")

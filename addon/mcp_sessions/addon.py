@@ -19,36 +19,39 @@ from mitmproxy import connection as mconnection
 from mitmproxy import ctx, exceptions, flowfilter, hooks, http
 from mitmproxy.tools.dump import DumpMaster
 
-from . import resend, succession
-from .arriving import Arriving, Incoming
-from .checking import Checking
-from .commands import Commands
-from .core import Core
-from .decisions import End, Forward, Hold, OnAnswer, OnRequest, Reply
-from .deleting import Deleting
-from .exchange import Finish
-from .failing import described, fail_open
-from .identifying import Identifying
-from .inject import OWN, OwnRequests
-from .ledger import Client, Endpoint, Session, counted
-from .live import Live, set_session_id
+from .core.client import Client
+from .core.core import Core
+from .core.decisions import End, Forward, Hold, OnAnswer, OnRequest, Reply
+from .core.exchange import Finish
+from .core.session import Endpoint, Session
 from .options import Settings, declare, settings
-from .playback import PRESENTED, Playback
-from .record.addon import Recordings
-from .recovering import Recovering
-from .remembering import FILE as LEDGER_FILE
-from .remembering import Remembering
-from .reporting import Reporting
-from .streams import StreamReader, content
-from .tasks import Tasks
-from .views import contentview, marks
+from .proxy import marks, resend
+from .proxy import reload as succession
+from .proxy.arriving import Arriving, Incoming
+from .proxy.checking import Checking
+from .proxy.deleting import Deleting
+from .proxy.failing import described, fail_open
+from .proxy.flows import Live, set_session_id
+from .proxy.identification import Identifying
+from .proxy.outbound import OWN, OwnRequests
+from .proxy.recovering import Recovering
+from .proxy.streams import StreamReader, content
+from .proxy.tasks import Tasks
+from .recordings.addon import Recordings
+from .recordings.playback import PRESENTED, Playback
+from .store.keeping import FILE as LEDGER_FILE
+from .store.keeping import Remembering
+from .views import contentview
+from .views.commands import Commands
 from .views.journal import Journal
 from .views.live import LiveStreams
+from .views.reporting import Reporting
 from .views.status import Screen, Status
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
 from .wire.sse import Event
+from .wire.text import counted
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mitmproxy.tools import main
 
-from . import outcome
+from .views import summary as outcome
 
 SCRIPT = Path(__file__).with_name("script.py")
 """What mitmproxy's `-s` takes."""

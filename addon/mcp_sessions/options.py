@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .recovery.classify import DIALECTS
+from .core.recovery.dialects import DIALECTS
 from .rules.entries import Level, catalogue
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
@@ -103,7 +103,7 @@ class Settings(BaseModel):
     @classmethod
     def _are_secrets(cls, values: Sequence[str]) -> Sequence[str]:
         if values:
-            from .record.naming import named  # brings a reader of JSON paths along, which few need
+            from .recordings.naming import named  # brings a reader of JSON paths along, which few need
 
             named(values)
         return tuple(values)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mcp_sessions.core import Core
-from mcp_sessions.exchange import Exchange, Finish
-from mcp_sessions.ledger import Endpoint
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.session import Endpoint
 from mcp_sessions.options import Settings
 from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap

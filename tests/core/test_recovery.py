@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from core.world import LATEST, Headers, Peer, World, forwarded_as, initialized, request
-from mcp_sessions.decisions import Deliver, Forward, Hold, OnAnswer, Release, Reply, Resend, Shake, Wait
-from mcp_sessions.exchange import Finish
-from mcp_sessions.ledger import State
-from mcp_sessions.recovery import handshake
+from mcp_sessions.core.decisions import Deliver, Forward, Hold, OnAnswer, Release, Reply, Resend, Shake, Wait
+from mcp_sessions.core.exchange import Finish
+from mcp_sessions.core.recovery import handshake
+from mcp_sessions.core.states import State
 
 ID = "s-one-two-three-four"
 NEW = "t-five-six-seven-eight"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.world import World
-from mcp_sessions.decisions import Deliver, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
-from mcp_sessions.exchange import Exchange, Finish
-from mcp_sessions.ledger import State
+from mcp_sessions.core.decisions import Deliver, Forward, Hold, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.states import State
 
 ID = "the-id-that-the-client-knows"
 
@@ -176,7 +176,7 @@ TestRecoveryMachine.settings = settings(
 
 def test_the_machine_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the core: a refused request is sent again without a new generation. The machine must notice."""
-    from mcp_sessions.recovery.machine import Recovery
+    from mcp_sessions.core.recovery.machine import Recovery
 
     def careless(self: Recovery, x: Exchange, treatment: Any, at: float) -> OnAnswer:
         return Shake(x.session) if x.session else Deliver()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sessions.ledger.states import LIVE, RECOVERABLE, TRANSITIONS, Cause, State, step
+from mcp_sessions.core.states import LIVE, RECOVERABLE, TRANSITIONS, Cause, State, step
 
 
 def test_every_state_has_a_row_and_can_be_reached() -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_sessions.core import Core
-from mcp_sessions.decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Reply
-from mcp_sessions.exchange import Exchange, Finish
-from mcp_sessions.ledger import Endpoint, Session
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Reply
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.records import AnyRecord
+from mcp_sessions.core.session import Endpoint, Session
 from mcp_sessions.options import Settings
-from mcp_sessions.records import AnyRecord
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
 

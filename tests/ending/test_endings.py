@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from mcp_sessions.clients import Process
-from mcp_sessions.core import Core
-from mcp_sessions.ending.retries import BACKOFF, LONGEST_WAIT, Result, result, wait
-from mcp_sessions.exchange import Exchange, Finish
-from mcp_sessions.ledger import Endpoint, Session, State
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.ending.delete_answers import BACKOFF, LONGEST_WAIT, Result, result, wait
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.records import AnyRecord
+from mcp_sessions.core.session import Endpoint, Session
+from mcp_sessions.core.states import State
 from mcp_sessions.options import Settings
-from mcp_sessions.records import AnyRecord
+from mcp_sessions.processes import Process
 from mcp_sessions.wire.headers import HeaderMap
 
 ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")

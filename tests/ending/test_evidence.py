@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mcp_sessions.ending.evidence import Due, Evidence, Graces, weigh
-from mcp_sessions.ledger import Cause, Client, ClientKey, Endpoint, Session, State
+from mcp_sessions.core.client import Client, ClientKey
+from mcp_sessions.core.ending.evidence import Due, Evidence, Graces, weigh
+from mcp_sessions.core.session import Endpoint, Session
+from mcp_sessions.core.states import Cause, State
 
 GRACES = Graces(stream=10, idle=100)
 ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")

@@ -13,9 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sessions.clients.process import read
-from mcp_sessions.ledger import Client, ClientKey, Endpoint, Ledger, Session, State
-from mcp_sessions.store import Database, Place, Row, Unusable, Writer, row_of, session_of
+from mcp_sessions.core.client import Client, ClientKey
+from mcp_sessions.core.ledger import Ledger
+from mcp_sessions.core.session import Endpoint, Session
+from mcp_sessions.core.states import State
+from mcp_sessions.processes.place import Place
+from mcp_sessions.processes.process import read
+from mcp_sessions.store import Database, Row, Unusable, Writer, row_of, session_of
 from mcp_sessions.store.database import MIGRATIONS
 from mcp_sessions.store.rows import to_be_ended
 from mcp_sessions.store.writer import Batch

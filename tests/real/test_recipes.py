@@ -10,7 +10,7 @@ import pytest
 
 from harness.environments import REPOSITORY
 from harness.process import Process
-from mcp_sessions.readme import filled
+from mcp_sessions.views.readme import filled
 
 RECIPES = REPOSITORY / "recipes"
 OTHERS = {"demo", "ledger_at_exit", "pictures"}

@@ -17,7 +17,7 @@ from harness.exchange import Answer, Request
 from harness.process import Process
 from harness.proxy import Mitmdump
 from harness.sdk import Major
-from mcp_sessions.record.reading import exchanges_in, flows_in
+from mcp_sessions.recordings.reading import exchanges_in, flows_in
 
 pytestmark = pytest.mark.real
 

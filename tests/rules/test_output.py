@@ -13,14 +13,14 @@ from sarif_pydantic import Sarif
 
 from harness.environments import REPOSITORY
 from mcp_sessions.__main__ import main
-from mcp_sessions.eventlog import EventLog
+from mcp_sessions.core.records import LINE, schema
 from mcp_sessions.options import settings
-from mcp_sessions.outcome import Outcome
-from mcp_sessions.records import LINE, schema
+from mcp_sessions.proxy.marks import mark_rules
 from mcp_sessions.rules import Level, Rule, catalogue
 from mcp_sessions.rules.pages import explain, page
-from mcp_sessions.sarif import sarif
-from mcp_sessions.views.marks import mark_rules
+from mcp_sessions.views.log import EventLog
+from mcp_sessions.views.sarif import sarif
+from mcp_sessions.views.summary import Outcome
 from rules.transcripts import SESSION, Player, read
 
 LOST = catalogue()["MCP305"]

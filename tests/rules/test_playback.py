@@ -9,11 +9,11 @@ import zstandard
 from mitmproxy import http
 from mitmproxy.test import tflow
 
-from mcp_sessions import streams
+from mcp_sessions.core.records import AnyRecord, Violation
 from mcp_sessions.options import Settings
-from mcp_sessions.playback import Playback
-from mcp_sessions.records import AnyRecord, Violation
-from mcp_sessions.streams import content
+from mcp_sessions.proxy import streams
+from mcp_sessions.proxy.streams import content
+from mcp_sessions.recordings.playback import Playback
 
 ASKED = b'{"jsonrpc":"2.0","id":10,"method":"tools/list"}'
 OF_ANOTHER = b'{"jsonrpc":"2.0","id":11,"result":{"tools":[]}}'

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sessions import checking
-from mcp_sessions.checking import Checking
+from mcp_sessions.proxy import checking
+from mcp_sessions.proxy.checking import Checking
 from mcp_sessions.rules import Deferred, Level, catalogue, schema
 from mcp_sessions.rules.checks import Said, Verdict
 from mcp_sessions.rules.judge import EXTRAS

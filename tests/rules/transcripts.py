@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_sessions.core import Core
-from mcp_sessions.exchange import Exchange, Finish
-from mcp_sessions.ledger import Endpoint
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.records import AnyRecord, Violation
+from mcp_sessions.core.session import Endpoint
 from mcp_sessions.options import Settings
-from mcp_sessions.records import AnyRecord, Violation
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.sse import Decoder
 

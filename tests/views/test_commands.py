@@ -14,8 +14,8 @@ from mitmproxy.addons import view
 from mitmproxy.test import taddons
 
 from mcp_sessions.addon import McpSessions
-from mcp_sessions.commands import SessionName
-from mcp_sessions.ledger import State
+from mcp_sessions.core.states import State
+from mcp_sessions.views.commands import SessionName
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
 

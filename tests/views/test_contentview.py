@@ -12,11 +12,11 @@ from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
-from mcp_sessions.inject import OWN
-from mcp_sessions.streams import ARRIVALS, TRUNCATED, StreamReader
+from mcp_sessions.proxy.marks import CLIENT
+from mcp_sessions.proxy.outbound import OWN
+from mcp_sessions.proxy.streams import ARRIVALS, TRUNCATED, StreamReader
 from mcp_sessions.views import contentview
 from mcp_sessions.views.contentview import McpView
-from mcp_sessions.views.marks import CLIENT
 from mcp_sessions.wire.sse import Event, encode
 
 from .flows import ANSWER, CALL, answer, post

@@ -7,8 +7,8 @@ from mitmproxy.test import taddons, tflow
 from mitmproxy.utils.emoji import emoji
 
 from mcp_sessions.addon import McpSessions
-from mcp_sessions.inject import OWN
-from mcp_sessions.views import marks
+from mcp_sessions.proxy import marks
+from mcp_sessions.proxy.outbound import OWN
 from mcp_sessions.wire.headers import HeaderMap
 
 from .flows import ANSWER, CALL, open_session, pass_through, post

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ..exchange import Exchange
-from ..ledger import printable
+from ..core.exchange import Exchange
 from ..wire import headers as h
 from ..wire.headers import coded
 from ..wire.jsonrpc import Kind
 from ..wire.revision import FIRST_STATELESS, REVISIONS, is_revision
+from ..wire.text import printable
 from .checks import on_answer
 from .facts import notes, valid_key
 

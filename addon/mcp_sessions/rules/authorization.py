@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from ..exchange import Exchange
-from ..ledger import printable
+from ..core.exchange import Exchange
+from ..wire.text import printable
 from .checks import on_answer, on_request
 
 QUERY_LIMIT = 16_384

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
-from ..exchange import Exchange
-from ..ledger import Session
+from ..core.exchange import Exchange
+from ..core.session import Session
 from ..wire.jsonrpc import Body, Message
 from ..wire.sse import Event
 from .facts import Talk

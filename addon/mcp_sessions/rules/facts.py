@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..exchange import Exchange
-from ..ledger import Client, Session
+from ..core.client import Client
+from ..core.exchange import Exchange
+from ..core.session import Session
 from ..wire.jsonrpc import Message
 from ..wire.revision import META_VERSION, REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 

@@ -8,8 +8,8 @@ from importlib import import_module
 from itertools import product
 from typing import NamedTuple
 
-from ..exchange import Exchange
-from ..ledger import Session
+from ..core.exchange import Exchange
+from ..core.session import Session
 from ..wire.jsonrpc import Body, Kind, Message
 from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..exchange import Exchange, Finish
-from ..ledger import Session, printable
+from ..core.exchange import Exchange, Finish
+from ..core.session import Session
 from ..wire.jsonrpc import Kind, Message
 from ..wire.revision import META_CAPABILITIES, Era
+from ..wire.text import printable
 from . import losses
 from .checks import Arrival, Left, on_abandoned, on_answer, on_event, on_finish, on_request
 from .facts import Talk, meta_of, notes, talk_of

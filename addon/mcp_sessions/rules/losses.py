@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from ..exchange import Exchange
-from ..recovery import wording
+from ..core.exchange import Exchange
+from ..core.recovery import wording
 from ..wire import headers as h
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..exchange import Exchange, Finish
-from ..ledger import Client, Endpoint, Session
-from ..ledger.client import ClientKey
+from ..core.client import Client, ClientKey
+from ..core.exchange import Exchange, Finish
+from ..core.session import Endpoint, Session
 from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import STATELESS_REVISIONS, Era

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..exchange import Exchange
-from ..ledger import printable
+from ..core.exchange import Exchange
 from ..wire import headers as h
 from ..wire.jsonrpc import Kind, dump
 from ..wire.revision import is_revision
+from ..wire.text import printable
 from .checks import on_request
 from .facts import is_whole, talk_of, valid_key
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ..ledger import printable
 from ..wire.jsonrpc import Kind, Message
 from ..wire.revision import META_CAPABILITIES, META_VERSION, STATELESS_REVISIONS
+from ..wire.text import printable
 from .checks import Said, on_message
 from .entries import Party
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-from ..exchange import Exchange
-from ..ledger import Client, Session, State, printable
+from ..core.client import Client
+from ..core.exchange import Exchange
+from ..core.session import Session
+from ..core.states import State
 from ..wire import headers as h
+from ..wire.text import printable
 from . import losses
 from .answers import from_gateway
 from .checks import Left, on_abandoned, on_answer, on_request

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..exchange import Exchange, Finish
-from ..ledger import printable
+from ..core.exchange import Exchange, Finish
 from ..wire import headers as h
 from ..wire.jsonrpc import HEADER_MISMATCH, METHOD_NOT_FOUND, Body, Kind, Message
 from ..wire.revision import FIRST_STATELESS, META_CAPABILITIES, META_VERSION
+from ..wire.text import printable
 from . import mirrored
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..exchange import Exchange, Finish
-from ..ledger import State, printable
+from ..core.exchange import Exchange, Finish
+from ..core.states import State
 from ..wire import headers as h
 from ..wire.jsonrpc import Kind, Message, dump
 from ..wire.revision import Era
 from ..wire.sse import Event
+from ..wire.text import printable
 from .checks import Arrival, on_event, on_finish, on_request
 from .facts import Notes, Talk, notes, revision_of, talk_of, valid_key
 

@@ -1,7 +1,7 @@
 """The ledger on disk: what a crash of the proxy must not make forgotten. No credentials are in it."""
 
+from ..processes.place import Place
 from .database import Database, Unusable
-from .place import Place
 from .rows import Row, row_of, session_of
 from .writer import Writer
 

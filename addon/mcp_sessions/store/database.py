@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .place import Place, this_process
+from ..processes.place import Place, this_process
 from .rows import KEY, Key, Row
 
 if TYPE_CHECKING:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from ..ending.retries import Result
-from ..ledger import UNKNOWN_CREDENTIALS, Client, ClientKey, Endpoint, Ledger, Session, State, printable
-from ..ledger.held import SUBSCRIPTION_LIMIT
-from ..ledger.session import REPLACED_LIMIT
-from .place import Place
+from ..core.client import Client, ClientKey
+from ..core.ending.delete_answers import Result
+from ..core.ledger import Ledger
+from ..core.recovery.server_state import SUBSCRIPTION_LIMIT
+from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session
+from ..core.states import State
+from ..processes.place import Place
+from ..wire.text import printable
 
 JSON_LIMIT = 64 * 1024
 """Characters of `initialize` parameters or of their result; what is longer is not kept."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from ..processes.place import Place
 from .database import Database, Unusable
-from .place import Place
 from .rows import Key, Row, to_be_ended
 
 BATCHES_LIMIT = 1000

@@ -9,14 +9,14 @@ from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ..inject import OWN
-from ..streams import ARRIVALS, TRUNCATED
+from ..proxy.marks import CLIENT
+from ..proxy.outbound import OWN
+from ..proxy.streams import ARRIVALS, TRUNCATED
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import SSE, HeaderMap
 from ..wire.jsonrpc import PARSE_LIMIT, Body, dump, parse
 from ..wire.recognition import is_mcp
 from .conversation import DOWN, UP, Answers, asked, body_text, stream_text
-from .marks import CLIENT
 
 PRIORITY = 10.0
 """Above mitmproxy's own views, which see JSON or nothing in particular."""

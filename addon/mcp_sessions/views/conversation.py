@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ledger import printable
 from ..wire.jsonrpc import Body, Kind, Message, parse
 from ..wire.sse import Decoder, Event
+from ..wire.text import printable
 from .yamlish import dump
 
 CUT = 2000

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ..ledger import Session
-from ..ledger.ledger import SESSION_LIMIT
-from ..records import AnyRecord, Violation
+from ..core.ledger import SESSION_LIMIT
+from ..core.records import AnyRecord, Violation
+from ..core.session import Session
 
 LATEST = 50
 """Violations of one rule that are kept; the oldest go first, the count goes on."""

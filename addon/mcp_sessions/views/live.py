@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
-from ..streams import StreamReader
+from ..proxy.streams import StreamReader
 
 DELAY = 0.25
 """Seconds from a stream's event until those who look at it see it; what comes within is shown together."""

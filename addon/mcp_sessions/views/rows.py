@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from ..ledger import Client, Ledger, Session, State
+from ..core.client import Client
+from ..core.ledger import Ledger
+from ..core.session import Session
+from ..core.states import State
 from ..rules import catalogue
 from .journal import Journal
 from .table import says, totals

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from typing import TextIO
 
-from ..ledger import Ledger
+from ..core.ledger import Ledger
 from .journal import Journal
 from .table import totals
 

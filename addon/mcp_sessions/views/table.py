@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..ledger import LIVE, Client, Ledger, Session, State
+from ..core.client import Client
+from ..core.ledger import Ledger
+from ..core.session import Session
+from ..core.states import LIVE, State
 from ..rules import catalogue
 from .conversation import moment
 from .journal import Journal

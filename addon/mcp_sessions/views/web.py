@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mitmproxy.tools.web.app import APIError, RequestHandler
 from pydantic_core import to_json
 
-from . import marks, rows
+from ..proxy import marks
+from . import rows
 
 if TYPE_CHECKING:
     from ..addon import McpSessions

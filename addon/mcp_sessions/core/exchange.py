@@ -1,0 +1,116 @@
+"""One exchange: a request of a client, the answer to it, and what was made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ..wire.headers import SESSION_ID, HeaderMap
+from ..wire.jsonrpc import Body, Kind, Message
+from ..wire.revision import Era
+from .client import Client, Connection
+from .session import Endpoint, Session
+
+
+class Finish(StrEnum):
+    """How an exchange came to its end."""
+
+    COMPLETE = "complete"
+    CLIENT = "client hung up"
+    SERVER = "server broke off"
+    PROXY = "proxy closed a quiet connection"
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """What the core is told of one HTTP exchange. Times are seconds since the epoch.
+
+    The request part is filled when the request was read, the answer part as the answer arrives. After a refusal that
+    is answered by sending the request again, the answer part starts anew and `attempts` counts up.
+    """
+
+    id: str
+    at: float
+    verb: str
+    endpoint: Endpoint
+    url: str
+    headers: HeaderMap
+    body: Body
+    era: Era
+    connection: Connection
+    client: Client
+    credentials: str = ""
+    session: Session | None = None
+    stranger: bool = False
+    """Presents the id of a mapping that was made for somebody else; passed through unmapped."""
+    generation: int = 0
+    """Generation of the session that the request went out with."""
+
+    status: int | None = None
+    answer_headers: HeaderMap | None = None
+    answered_at: float = 0.0
+    answer: Body | None = None
+    """The answer's body, when it was not a stream."""
+    streamed: bool = False
+    events: int = 0
+    responded: bool = False
+    """Whether the response to the request was seen, in a body or on a stream."""
+    finish: Finish | None = None
+    finished_at: float = 0.0
+
+    verdict: str = ""
+    """What a refusal was read as, with the reason."""
+    attempts: int = 0
+    """How often the request was sent again."""
+    hung_up: bool = False
+    findings: list[str] = field(default_factory=list)
+    """Ids of the rules that it broke."""
+    actions: list[str] = field(default_factory=list)
+    """What the addon did about it, in a few words each."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Room for the rules' own bookkeeping."""
+
+    # Asked for again and again, hence worked out once.
+    presented: str | None = field(init=False)
+    """The session id in the request, as the client knows it."""
+    message: Message | None = field(init=False)
+    """The request's message, or the first of a batch."""
+    method: str | None = field(init=False)
+    """The JSON-RPC method of the request, if it has one."""
+    kind: Kind | None = field(init=False)
+    """What kind of message was sent; None for GET and DELETE and for what is no JSON-RPC."""
+    is_initialize: bool = field(init=False)
+    """Whether it asks for a new session."""
+
+    def __post_init__(self) -> None:
+        self.presented = self.headers.get(SESSION_ID)
+        self.message = message = self.body.first
+        self.method = message.method if message else None
+        self.kind = message.kind if message else None
+        self.is_initialize = self.verb == "POST" and self.method == "initialize" and not self.body.batch
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was answered 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def what(self) -> str:
+        """The request in two words: `tools/call echo`, `GET stream`, `DELETE session`."""
+        return in_two_words(self.verb, self.body)
+
+
+def in_two_words(verb: str, body: Body) -> str:
+    """A request in two words, by its verb and body. Text from the wire: not printable as it is."""
+    if verb == "GET":
+        return "GET stream"
+    if verb == "DELETE":
+        return "DELETE session"
+    message = body.first
+    if message is None:
+        return f"POST ({body.problem or 'no message'})"
+    if message.method is None:
+        return "response" if message.kind is Kind.RESPONSE else "not JSON-RPC"
+    subject = message.params.get("name") or message.params.get("uri")
+    return f"{message.method} {subject}" if isinstance(subject, str) else message.method

@@ -1,0 +1,146 @@
+"""What a session holds at its server, learnt from the traffic: restored after a recovery, or compared with.
+
+Log level and subscriptions are set again before anything is resent. Of the lists that the client has read (tools,
+prompts, resources) a digest is kept, so that it can be told when the new server offers something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ...wire.jsonrpc import Message
+
+SUBSCRIPTION_LIMIT = 1000
+TOOL_LIMIT = 10_000
+URI_LIMIT = 2048
+
+
+class Listing(NamedTuple):
+    """A list that a client may read, and how it is told that the list has changed."""
+
+    method: str
+    items: str
+    """The member of the result that holds the list."""
+    capability: str
+    notification: str
+
+
+LISTINGS = (
+    Listing("tools/list", "tools", "tools", "notifications/tools/list_changed"),
+    Listing("prompts/list", "prompts", "prompts", "notifications/prompts/list_changed"),
+    Listing("resources/list", "resources", "resources", "notifications/resources/list_changed"),
+    Listing("resources/templates/list", "resourceTemplates", "resources", "notifications/resources/list_changed"),
+)
+LISTING = {listing.method: listing for listing in LISTINGS}
+
+SAFE_HINTS = ("readOnlyHint", "idempotentHint")
+"""Annotations of a tool that make it safe to call again (server/tools)."""
+
+
+@dataclass(slots=True)
+class Held:
+    """What one session holds."""
+
+    level: str | None = None
+    subscriptions: dict[str, None] = field(default_factory=dict)
+    lists: dict[str, frozenset[bytes]] = field(default_factory=dict)
+    """Digests of the items that the client has read, by method."""
+    safe_tools: set[str] = field(default_factory=set)
+    """Tools that say of themselves that calling them again does no harm."""
+    untold: list[str] = field(default_factory=list)
+    """Notifications that the client is still to be given, as the first events of its next stream."""
+
+
+def remember(held: Held, request: Message, response: Message) -> None:
+    """A request was answered: keep what it means for the session."""
+    if response.result is None or request.method is None:
+        return
+    keep = KEEPERS.get(request.method)
+    if keep is not None:
+        keep(held, request.params, response.result)
+
+
+def promised(answer: dict[str, Any] | None, listing: Listing) -> bool:
+    """Whether a server has promised, in its `initialize` result, to tell of changes to this list."""
+    capabilities = answer.get("capabilities") if answer else None
+    capability = capabilities.get(listing.capability) if isinstance(capabilities, dict) else None
+    return isinstance(capability, dict) and capability.get("listChanged") is True
+
+
+def worth_comparing(held: Held, answer: dict[str, Any] | None) -> list[Listing]:
+    """The lists that the client has read and was promised to be told about."""
+    return [listing for listing in LISTINGS if listing.method in held.lists and promised(answer, listing)]
+
+
+def compare(held: Held, listing: Listing, items: list[Any]) -> bool:
+    """Whether the list is another one now; if so, the client is to be told."""
+    digests = frozenset(_digest(item) for item in items)
+    if digests == held.lists.get(listing.method):
+        return False
+    held.lists[listing.method] = digests
+    if listing.notification not in held.untold:
+        held.untold.append(listing.notification)
+    return True
+
+
+def _set_level(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+    level = params.get("level")
+    if isinstance(level, str):
+        held.level = level[:64]
+
+
+def _subscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+    uri = params.get("uri")
+    if isinstance(uri, str) and len(uri) <= URI_LIMIT and len(held.subscriptions) < SUBSCRIPTION_LIMIT:
+        held.subscriptions[uri] = None
+
+
+def _unsubscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+    uri = params.get("uri")
+    if isinstance(uri, str):
+        held.subscriptions.pop(uri, None)
+
+
+def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], None]:
+    def keep(held: Held, params: dict[str, Any], result: dict[str, Any]) -> None:
+        items = result.get(listing.items)
+        if not isinstance(items, list):
+            return
+        before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
+        room = max(0, TOOL_LIMIT - len(before))
+        held.lists[listing.method] = before | {_digest(item) for item in items[:room]}
+        if listing.notification in held.untold:
+            held.untold.remove(listing.notification)  # it has just seen for itself
+        if listing.method == "tools/list":
+            _note_safe_tools(held, items)
+
+    return keep
+
+
+def _note_safe_tools(held: Held, tools: list[Any]) -> None:
+    for tool in tools[:TOOL_LIMIT]:
+        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+            continue
+        hints = tool.get("annotations")
+        safe = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
+        if not safe:
+            held.safe_tools.discard(tool["name"])
+        elif len(held.safe_tools) < TOOL_LIMIT:
+            held.safe_tools.add(tool["name"])
+
+
+def _digest(item: Any) -> bytes:
+    # Sorted, for a restarted server may order the members in another way.
+    return hashlib.blake2b(json.dumps(item, sort_keys=True).encode(), digest_size=8).digest()
+
+
+KEEPERS: dict[str, Callable[[Held, dict[str, Any], dict[str, Any]], None]] = {
+    "logging/setLevel": _set_level,
+    "resources/subscribe": _subscribe,
+    "resources/unsubscribe": _unsubscribe,
+    **{listing.method: _list(listing) for listing in LISTINGS},
+}

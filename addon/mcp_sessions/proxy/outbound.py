@@ -1,0 +1,175 @@
+"""Requests of the proxy's own, sent through mitmproxy itself.
+
+So certificates, the upstream proxy, other addons' hooks and the flow list apply to them as to any other request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from mitmproxy import connection, ctx, http
+from mitmproxy.addons.clientplayback import ReplayHandler
+from mitmproxy.proxy import mode_specs
+
+from ..core.session import Session
+from ..wire.headers import JSON, SSE, Fields, HeaderMap, carried_over
+from ..wire.jsonrpc import Body, Kind, parse
+from ..wire.sse import Decoder
+from . import marks
+
+OWN = "mcp_own"
+"""Flow metadata: what kind of flow of the proxy's own it is. Such flows are never taken for a client's."""
+
+REFUSED = "refused"
+"""The kind of own flow that keeps a refused answer; the client's flow carries the answer to the second attempt."""
+
+CLOSING = 2.0
+"""Seconds that a request which was given up has for closing its connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to be sent: where to, with which headers, and as whose."""
+
+    what: str
+    """For the flow list, such as `initialize` or `DELETE session`."""
+    verb: str
+    url: str
+    fields: Fields
+    """Headers of a client's request: its credentials and custom headers are carried over."""
+    headers: tuple[tuple[str, str], ...] = ()
+    content: bytes = b""
+    session: Session | None = None
+    """Whose place it is sent in, for the flow list."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it: a status and headers, or none and a problem."""
+
+    status: int | None = None
+    headers: HeaderMap | None = None
+    answer: Body | None = None
+    problem: str = ""
+
+
+class OwnRequests:
+    """Sends requests of the proxy's own, and knows which flows they are."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, asyncio.Future[Body]] = {}
+
+    async def send(self, order: Order, client: connection.Client | None, patience: float) -> Outcome:
+        """Send it and wait for the answer, at most `patience` seconds. Never raises."""
+        flow, body, problem = await self._replay(order, client, patience)
+        if flow.response is None or problem:
+            return Outcome(problem=problem)
+        body = body or parse(flow.response.get_content(strict=False))
+        return Outcome(flow.response.status_code, HeaderMap(flow.response.headers.fields), body)
+
+    async def fetch(self, order: Order, client: connection.Client | None, patience: float) -> http.Response | None:
+        """Send it and wait for the whole answer, an event stream's end included; None if there is none."""
+        flow, _, problem = await self._replay(order, client, patience, whole=True)
+        return None if problem else flow.response
+
+    async def _replay(
+        self, order: Order, client: connection.Client | None, patience: float, *, whole: bool = False
+    ) -> tuple[http.HTTPFlow, Body | None, str]:
+        flow = _flow(order, client)
+        handler = ReplayHandler(flow, ctx.options)
+        answered: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
+        if not whole:
+            self._under_way[flow.id] = answered
+        replay = asyncio.ensure_future(handler.replay())
+        try:
+            # An event stream may stay open for good after the one message that matters.
+            either: set[asyncio.Future[Any]] = {replay, answered}
+            done, _ = await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            body = answered.result() if answered.done() else None
+            if not done:
+                return flow, None, f"not answered within {patience:g} s"
+            if body is None and flow.error:
+                return flow, None, flow.error.msg
+            return flow, body, "" if flow.response else "no answer"
+        finally:
+            self._under_way.pop(flow.id, None)
+            await _close(handler, replay)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """To be called for each flow marked as own: reads along when the answer is a stream."""
+        answered = self._under_way.get(flow.id)
+        if answered is None or flow.response is None:
+            return
+        if HeaderMap(flow.response.headers.fields).content_type == SSE:
+            flow.response.stream = _FirstResponse(flow, answered)
+
+
+class _FirstResponse:
+    """Waits on a stream for the first response, and keeps what was read."""
+
+    def __init__(self, flow: http.HTTPFlow, answered: asyncio.Future[Body]) -> None:
+        self._flow = flow
+        self._answered = answered
+        self._decoder = Decoder()
+
+    def __call__(self, data: bytes) -> bytes:
+        for event in self._decoder.feed(data):
+            body = parse(event.data) if event.data else None
+            if body and body.first and body.first.kind is Kind.RESPONSE and not self._answered.done():
+                assert self._flow.response
+                self._flow.response.data.content = event.data
+                self._answered.set_result(body)
+        return data
+
+
+def _flow(order: Order, client: connection.Client | None) -> http.HTTPFlow:
+    if client is None:
+        client = connection.Client(peername=("127.0.0.1", 0), sockname=("127.0.0.1", 0), timestamp_start=time.time())
+        if ctx.options.mode:
+            client.proxy_mode = mode_specs.ProxyMode.parse(ctx.options.mode[0])
+    target = urlsplit(order.url)
+    port = target.port or (443 if target.scheme == "https" else 80)
+    host = target.hostname or ""
+    request = http.Request(
+        host=host,
+        port=port,
+        method=order.verb.encode(),
+        scheme=target.scheme.encode(),
+        authority=b"",
+        path=(target.path + (f"?{target.query}" if target.query else "") or "/").encode("latin-1", "replace"),
+        http_version=b"HTTP/1.1",
+        headers=http.Headers(carried_over(order.fields)),
+        content=order.content,
+        trailers=None,
+        timestamp_start=time.time(),
+        timestamp_end=time.time(),
+    )
+    if "host" not in request.headers:
+        request.headers["host"] = target.netloc.rpartition("@")[2]
+    if order.content:
+        request.headers["content-type"] = JSON
+        request.headers["content-length"] = str(len(order.content))
+        request.headers["accept"] = f"{JSON}, {SSE}"
+    for name, value in order.headers:
+        request.headers[name] = value.encode("latin-1", "replace")
+    flow = http.HTTPFlow(client.copy(), connection.Server(address=(host, port)))
+    flow.request = request
+    flow.metadata[OWN] = order.what
+    if order.session is not None:
+        marks.own(flow, order.session, order.what)
+    return flow
+
+
+async def _close(handler: ReplayHandler, replay: asyncio.Future[None]) -> None:
+    """Close what is still open, and let mitmproxy say so to whoever listens."""
+    if replay.done():
+        return
+    for transport in handler.transports.values():
+        if transport.handler:
+            transport.handler.cancel()
+    await asyncio.wait({replay}, timeout=CLOSING)
+    replay.cancel()

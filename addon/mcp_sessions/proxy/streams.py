@@ -1,0 +1,145 @@
+"""Reading along with an event stream that passes to the client untouched, and keeping a bounded copy of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from ..wire.coding import CodingError, Undo, decoded
+from ..wire.sse import Decoder, Event
+
+logger = logging.getLogger(__name__)
+
+DECODED_LIMIT = 1 << 30
+"""Bytes that a compressed stream may grow to before it is no longer read along."""
+
+ARRIVALS = "mcp_arrivals"
+"""Flow metadata: when each event of the stream was complete, seconds since the epoch, in order."""
+
+ARRIVALS_LIMIT = 10_000
+"""Events of one stream whose time is kept."""
+
+TRUNCATED = "mcp_truncated"
+"""Flow metadata: bytes of the stream that are not in the flow, because `mcp_body_limit` was reached."""
+
+
+CONTENT_LIMIT = 64 * 1024 * 1024
+"""Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
+
+
+def undone(response: http.Response) -> bytes:
+    """An answer's body with its content coding undone.
+
+    Raises:
+        CodingError: when that can't be done.
+    """
+    # By its headers as they are now: another addon may have decoded it.
+    return decoded(response.raw_content or b"", response.headers.get("content-encoding", ""), CONTENT_LIMIT)
+
+
+def content(response: http.Response) -> bytes | None:
+    """The same; None, and a warning, where it can't be done."""
+    try:
+        return undone(response)
+    except CodingError as e:
+        logger.warning(f"mcp: an answer passes unread: {e}")
+        return None
+
+
+class StreamReader:
+    """What `flow.response.stream` is set to: returns each chunk as it came, and looks at it on the way."""
+
+    def __init__(
+        self,
+        flow: http.HTTPFlow,
+        on_event: Callable[[Event, float], None],
+        limit: int,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_change` is called when there is something new to `show`."""
+        assert flow.response
+        self._response = flow.response
+        self._metadata = flow.metadata
+        self._on_event = on_event
+        self._kept: list[bytes] = []
+        self._room = limit
+        self.read_at = 0.0
+        """When the latest bytes came, seconds since the epoch."""
+        self._dropped = 0
+        self._on_change = on_change
+        self._ended = False
+        self._arrivals: list[float] = []
+        flow.metadata[ARRIVALS] = self._arrivals
+        self._decoder: Decoder | None = Decoder()
+        self.prefix = b""
+        """Events of the proxy's own, which go out before the first of the server's."""
+        self._undo: Undo | None = None
+        self.unread = False
+        """Part of the stream could not be read."""
+        coding = flow.response.headers.get("content-encoding", "")
+        try:
+            self._undo = Undo(coding, DECODED_LIMIT) if coding else None
+        except CodingError as e:
+            self._stop_reading(str(e))
+
+    def __call__(self, chunk: bytes) -> bytes:
+        """Look at a chunk; the same bytes come back, whatever happens here, after any of the proxy's own."""
+        if chunk:
+            self._keep(chunk)
+            if self._decoder is not None:
+                try:
+                    self._read(chunk)
+                except CodingError as e:
+                    self._stop_reading(str(e))
+                except Exception:
+                    logger.exception("mcp: could not read along with a stream; it passes unread")
+                    self.unread = True
+                    self._decoder = None
+            if self._on_change is not None:
+                self._on_change()
+        else:
+            self.finish()
+        prefix, self.prefix = self.prefix, b""
+        return prefix + chunk if prefix else chunk
+
+    @property
+    def can_prepend(self) -> bool:
+        """Whether events of the proxy's own can be put first: not into a compressed stream or one of given length."""
+        return self._undo is None and "content-length" not in self._response.headers
+
+    def finish(self) -> None:
+        """The stream has ended or broken off: what was kept becomes the body that is recorded."""
+        if not self._ended:
+            self._ended = True
+            self.show()
+
+    def show(self) -> None:
+        """Let the flow's body be what was kept until now. mitmproxy sends the client what passes, never this."""
+        self._kept = [b"".join(self._kept)]
+        self._response.data.content = self._kept[0]
+        if self._dropped:
+            self._metadata[TRUNCATED] = self._dropped
+
+    def _read(self, chunk: bytes) -> None:
+        assert self._decoder
+        data = self._undo.feed(chunk) if self._undo else chunk
+        at = self.read_at = time.time()
+        for event in self._decoder.feed(data):
+            if len(self._arrivals) < ARRIVALS_LIMIT:
+                self._arrivals.append(at)
+            self._on_event(event, at)
+
+    def _keep(self, chunk: bytes) -> None:
+        kept = chunk[: self._room] if self._room > 0 else b""
+        if kept:
+            self._kept.append(kept)
+            self._room -= len(kept)
+        self._dropped += len(chunk) - len(kept)
+
+    def _stop_reading(self, why: str) -> None:
+        self.unread = True
+        logger.warning(f"mcp: a stream passes unread: {why}")
+        self._decoder = None

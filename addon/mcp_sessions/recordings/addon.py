@@ -1,0 +1,128 @@
+"""Recordings within mitmproxy: the command `mcp.export`, and `mcp_replay`, a recording in the place of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import mitmproxy.types
+from mitmproxy import command, ctx, exceptions, http
+from mitmproxy.log import ALERT
+
+from ..options import Settings
+from ..proxy.outbound import OWN
+from ..wire.headers import HeaderMap
+from ..wire.recognition import is_mcp
+from ..wire.text import counted
+from .reading import RecordingError, chosen, exchanges_in, flows_in
+
+if TYPE_CHECKING:
+    from .replay_server import ReplayServer
+
+logger = logging.getLogger(__name__)
+
+KEEP_SECRETS = "--keep-secrets"
+
+
+class Recordings:
+    """Exports what mitmproxy holds, and sends MCP requests to a recording."""
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._serving: ReplayServer | None = None
+        self._running = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def running(self) -> None:
+        """Mitmproxy is up: so is the recording that stands in for the server."""
+        self._running = True
+        self._serve()
+
+    def configure(self, updated: set[str]) -> None:
+        """Another recording, or none any more."""
+        if self._running and "mcp_replay" in updated:
+            self._serve()
+
+    def done(self) -> None:
+        """Stop listening."""
+        self._running = False
+        self._leave()
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """Send an MCP request to the recording instead of the server."""
+        request = flow.request
+        if self._serving is None or flow.response is not None or not flow.live:
+            return
+        if OWN not in flow.metadata and not is_mcp(
+            request.method, HeaderMap(request.headers.fields), request.raw_content, True
+        ):
+            return
+        # The Host header stays as it is, so that the flow list still shows whom the client meant.
+        host = request.headers.get("host")
+        request.scheme, request.host, request.port = "http", "127.0.0.1", self._serving.port
+        if host is not None:
+            request.headers["host"] = host
+
+    @command.command("mcp.export")
+    def export(self, which: str, path: mitmproxy.types.Path, *options: str) -> None:
+        """Export a session, a client or all, without secrets, to a folder or to a .mitm, .har, .md or .zip file."""
+        if any(option != KEEP_SECRETS for option in options):
+            raise exceptions.CommandError(f"mcp.export: the only option is {KEEP_SECRETS}, typed in full")
+        if ctx.master.addons.get("view") is None:
+            raise exceptions.CommandError(
+                "mcp.export: mitmdump keeps no flows; save them with -w and use python -m mcp_sessions export"
+            )
+        flows = ctx.master.commands.call("view.flows.resolve", "@all")
+        try:
+            wanted = chosen((flow for flow in flows if isinstance(flow, http.HTTPFlow)), which)
+        except RecordingError as e:
+            raise exceptions.CommandError(f"mcp.export: {e}") from None
+        # The copies belong to the thread; the flows go on changing.
+        copies = [flow.copy() for flow in wanted]
+        work = self._export(copies, str(path), keep_secrets=bool(options))
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _export(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool) -> None:
+        try:
+            written = await asyncio.to_thread(_exported, flows, path, self._settings().mcp_redact, keep_secrets)
+        except (ValueError, OSError) as e:
+            logger.error(f"mcp.export: {e}")
+            return
+        warning = ", with its secrets: do not publish it" if keep_secrets else ""
+        logger.log(ALERT, f"mcp.export: {counted(len(flows), 'flow')} written to {written}{warning}")
+
+    def _serve(self) -> None:
+        self._leave()
+        path = self._settings().mcp_replay
+        if not path:
+            return
+        from .replay_server import ReplayServer  # only who replays has to wait for it
+
+        try:
+            serving = ReplayServer(exchanges_in(chosen(flows_in(path))))
+            serving.listen()
+        except (RecordingError, OSError) as e:
+            raise exceptions.OptionsError(f"mcp_replay: {e}") from None
+        self._serving = serving
+        # Otherwise mitmproxy connects to the server before anything is asked, and it need not be there.
+        ctx.options.update(connection_strategy="lazy")
+        logger.info(f"mcp: {path} stands in for the server; nothing is brought back or ended meanwhile")
+
+    def _leave(self) -> None:
+        if self._serving is not None:
+            task = asyncio.get_running_loop().create_task(self._serving.close())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._serving = None
+
+
+def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], keep_secrets: bool) -> str:
+    from .export import Export
+    from .naming import named
+
+    written = Export(flows, named(redact), keep_secrets=keep_secrets).write(path)
+    return ", ".join(str(file) for file in written)

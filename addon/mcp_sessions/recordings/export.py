@@ -1,0 +1,175 @@
+"""Exports: chosen flows without their secrets, as a recording, as HAR and as a report, in a folder or a single file."""
+
+from __future__ import annotations
+
+import io as streams
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import http, io
+from mitmproxy import version as mitmproxy_version
+from mitmproxy.addons.savehar import SaveHar
+
+from ..core.records import AnyRecord, Violation
+from ..options import Settings
+from ..wire.headers import HeaderMap
+from .naming import Named
+from .playback import PRESENTED, Playback
+from .reading import RULES, RecordingError, body_of, exchanges_in
+from .redact import Redactor
+from .report import About, Broken, report
+
+KEEP_SECRETS = "--keep-secrets"
+"""What has to be typed in full for an export with its secrets."""
+
+_LEFT = frozenset({"type", "version", "id"})
+"""Parts of a flow's state that name its kind, and are not text."""
+
+
+class Export:
+    """What is exported: made once, then written in any form."""
+
+    def __init__(
+        self, flows: Sequence[http.HTTPFlow], named: Named | None = None, *, keep_secrets: bool = False
+    ) -> None:
+        """Redact the flows, which are left as they are; copies are exported."""
+        self.redactor = Redactor(named)
+        self.redacted = not keep_secrets
+        broken = violations(flows)
+        if self.redacted:
+            for flow in flows:
+                redacted(flow, self.redactor)
+            for one in broken:
+                self.redactor.text(one.detail)
+            self.redactor.replacing()
+            self.flows = [redacted(flow, self.redactor) for flow in flows]
+            broken = [Broken(one.rule, self.redactor.text(one.detail), one.clause, one.exchange) for one in broken]
+        else:
+            self.flows = list(flows)
+        self._broken = broken
+
+    def recording(self) -> bytes:
+        """The flows as mitmproxy saves them."""
+        file = streams.BytesIO()
+        writer = io.FlowWriter(file)
+        for flow in self.flows:
+            writer.add(flow)
+        return file.getvalue()
+
+    def har(self) -> bytes:
+        """The flows as an HTTP archive, by mitmproxy's own writer."""
+        return json.dumps(SaveHar().make_har(self.flows), indent=1).encode("utf-8", "replace")
+
+    def report(self) -> bytes:
+        """The report in Markdown."""
+        about = About(
+            {
+                "mitmproxy-mcp-sessions": _version("mitmproxy-mcp-sessions"),
+                "mitmproxy": mitmproxy_version.VERSION,
+                "Python": f"{platform.python_version()} on {platform.system()}",
+            },
+            self.redacted,
+            self.redactor.vault.used,
+        )
+        return report(exchanges_in(self.flows), self._broken, about).encode("utf-8", "replace")
+
+    def write(self, path: str | os.PathLike[str]) -> list[Path]:
+        """Write what the name's ending asks for, or all of it into a folder; the files, readable by their owner alone.
+
+        Raises:
+            RecordingError: when something of that name exists, or it can't be written.
+        """
+        target = Path(path).expanduser()
+        try:
+            if target.suffix == ".zip":
+                return [_written(target, self._zip())]
+            form = FORMS.get(target.suffix)
+            if form is not None:
+                return [_written(target, form(self))]
+            target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return [_written(target / f"{NAMES[suffix]}{suffix}", form(self)) for suffix, form in FORMS.items()]
+        except FileExistsError as e:
+            raise RecordingError(f"{e.filename}: exists already; name another, nothing is overwritten") from None
+        except OSError as e:
+            raise RecordingError(f"{target}: {e.strerror}") from None
+
+    def _zip(self) -> bytes:
+        file = streams.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for suffix, form in FORMS.items():
+                archive.writestr(f"{NAMES[suffix]}{suffix}", form(self))
+        return file.getvalue()
+
+
+FORMS: dict[str, Callable[[Export], bytes]] = {".mitm": Export.recording, ".har": Export.har, ".md": Export.report}
+NAMES = {".mitm": "flows", ".har": "flows", ".md": "report"}
+
+
+def redacted(flow: http.HTTPFlow, redactor: Redactor) -> http.HTTPFlow:
+    """A copy of a flow as the redactor would have it."""
+    state: dict[str, Any] = dict(flow.get_state())
+    state["backup"] = None  # what it was before somebody edited it
+    presented = flow.metadata.get(PRESENTED)
+    if isinstance(presented, str):
+        redactor.session(presented)
+    parts = {}
+    for name, message in (("request", flow.request), ("response", flow.response)):
+        part = state.pop(name, None)
+        parts[name] = None if part is None or message is None else _message(part, message, redactor)
+    rest = {key: value if key in _LEFT else redactor.anything(value) for key, value in state.items()}
+    copy = http.HTTPFlow.from_state({**rest, **parts})
+    assert isinstance(copy, http.HTTPFlow)
+    return copy
+
+
+def _message(part: dict[str, Any], message: http.Message, redactor: Redactor) -> dict[str, Any]:
+    headers = message.headers.fields
+    content = redactor.body(body_of(message), HeaderMap(headers).content_type)
+    fields = [(n, v) for n, v in redactor.fields(headers) if n.lower() != b"content-encoding"]
+    fields = [(n, b"%d" % len(content)) if n.lower() == b"content-length" else (n, v) for n, v in fields]
+    changed = {**part, "headers": tuple(fields), "content": None if message.raw_content is None else content}
+    if part.get("trailers"):
+        changed["trailers"] = redactor.fields(tuple(part["trailers"]))
+    for key in ("path", "host", "authority", "reason"):
+        value = part.get(key)
+        if value:
+            text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+            text = redactor.target(text) if key == "path" else redactor.text(text)
+            changed[key] = text if isinstance(value, str) else text.encode("utf-8", "surrogateescape")
+    return changed
+
+
+def violations(flows: Sequence[http.HTTPFlow]) -> list[Broken]:
+    """What these flows show to be broken: judged anew, together with what was noted when they were recorded."""
+    told: list[AnyRecord] = []
+    playback = Playback(Settings(), told.append, lambda *_: None)
+    for flow in flows:
+        playback.add(flow)
+    playback.play()
+    found = [Broken(one.rule, one.detail, one.clause, one.flow) for one in told if isinstance(one, Violation)]
+    seen = {(one.rule, one.exchange) for one in found}
+    for flow in flows:
+        noted = flow.metadata.get(RULES)
+        if isinstance(noted, (list, tuple)):
+            found += (Broken(str(rule), exchange=flow.id) for rule in noted if (rule, flow.id) not in seen)
+    return found
+
+
+def _written(path: Path, content: bytes) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "from a checkout"

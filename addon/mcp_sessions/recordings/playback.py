@@ -1,0 +1,215 @@
+"""Flows that were read from a file: judged like live ones, in the order of their own times, and nothing is sent.
+
+What the addon noted on a flow when it recorded it is used: the process behind it, the times of a stream's events, the
+session id before it was rewritten. Without such notes a check that needs to know them stays silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mitmproxy import http
+
+from ..core.core import Core
+from ..core.exchange import Exchange, Finish
+from ..core.records import AnyRecord
+from ..core.session import Endpoint
+from ..core.states import Cause
+from ..options import Settings
+from ..proxy.outbound import OWN, REFUSED
+from ..proxy.streams import ARRIVALS, undone
+from ..wire import headers as h
+from ..wire.coding import CodingError
+from ..wire.headers import HeaderMap
+from ..wire.recognition import is_mcp
+from ..wire.sse import Decoder, Event
+
+PRESENTED = "mcp_presented"
+"""Flow metadata: the session id as the client sent it, where the proxy put another in its place."""
+PROCESS = "mcp_process"
+"""Flow metadata: name, pid, start time and parent's pid of the process behind it."""
+AGAIN = "mcp_sent_again"
+"""Flow metadata: how often the request was sent again by the proxy."""
+
+PAUSE = 0.5
+"""Seconds without another flow after which those read from a file are judged."""
+WINDOW = 5_000
+"""Flows that are put in order before they are judged; beyond, the order of the file decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The process that a flow was recorded from."""
+
+    name: str
+    pid: int
+    started: float
+    parent: int | None
+
+
+class Playback:
+    """Judges saved flows. `settled` is told of each flow with the rules that it breaks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[AnyRecord], None],
+        settled: Callable[[http.HTTPFlow, list[str]], None],
+    ) -> None:
+        self._core = Core(_passive(settings), tell)
+        self._settled = settled
+        self._flows: list[http.HTTPFlow] = []
+
+    def configure(self, settings: Settings) -> None:
+        """Take over other settings."""
+        self._core.configure(_passive(settings))
+
+    def add(self, flow: http.HTTPFlow) -> None:
+        """A flow was read from a file."""
+        if flow.request.method not in ("POST", "GET", "DELETE") or flow.metadata.get(OWN, REFUSED) != REFUSED:
+            return
+        self._flows.append(flow)
+        if len(self._flows) >= WINDOW:
+            self.play()
+
+    def take(self, flow: http.HTTPFlow) -> None:
+        """A flow was read from a file: it is judged once nothing more comes for a moment."""
+        if not self._flows:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_unless_more, -1)
+        self.add(flow)
+
+    def _play_unless_more(self, before: int) -> None:
+        if self._flows and len(self._flows) != before:
+            asyncio.get_running_loop().call_later(PAUSE, self._play_unless_more, len(self._flows))
+            return
+        self.play()
+
+    def play(self) -> None:
+        """Judge what was read until now."""
+        flows, self._flows = self._flows, []
+        steps = [
+            (at, number, step)
+            for number, flow in enumerate(flows)
+            for at, step in _Telling(self._core, flow, self._settled).steps()
+        ]
+        for _, _, step in sorted(steps, key=lambda step: step[:2]):
+            step()
+        if steps:
+            self._core.judge.overdue(max(at for at, _, _ in steps))
+
+
+class _Telling:
+    """Tells the core of one flow, step by step."""
+
+    def __init__(self, core: Core, flow: http.HTTPFlow, settled: Callable[[http.HTTPFlow, list[str]], None]) -> None:
+        self._core = core
+        self._flow = flow
+        self._settled = settled
+        self._x: Exchange | None = None
+        self._streamed = False
+        self._content = _body(flow.response) if flow.response is not None else None
+
+    def steps(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        """What happened, and when."""
+        flow, response = self._flow, self._flow.response
+        began = flow.request.timestamp_end or flow.request.timestamp_start
+        yield began, lambda: self._request(began)
+        ended = began
+        if response is not None:
+            answered = max(response.timestamp_start or began, began)
+            ended = max(response.timestamp_end or (flow.error.timestamp if flow.error else answered), answered)
+            yield answered, lambda: self._head(answered)
+            if HeaderMap(response.headers.fields).content_type == h.SSE and self._content:
+                events = Decoder().feed(self._content)
+                times = self._times(len(events))
+                for event, at in zip(events, times or [ended] * len(events), strict=True):
+                    yield min(max(at, answered), ended), lambda e=event, t=at: self._event(e, t)  # type: ignore[misc]
+        elif flow.error is not None:
+            ended = max(flow.error.timestamp, began)
+        yield ended, lambda: self._end(ended)
+
+    def _times(self, events: int) -> list[float] | None:
+        times = self._flow.metadata.get(ARRIVALS)
+        fits = isinstance(times, list) and len(times) == events and all(isinstance(at, float) for at in times)
+        return times if fits else None
+
+    def _request(self, at: float) -> None:
+        core, flow = self._core, self._flow
+        request = flow.request
+        fields = request.headers.fields
+        presented = flow.metadata.get(PRESENTED)
+        if isinstance(presented, str):
+            fields = tuple((n, v) for n, v in fields if n.decode("latin-1").lower() != h.SESSION_ID)
+            fields = (*fields, (h.SESSION_ID.encode(), presented.encode("utf-8", "surrogateescape")))
+        headers = HeaderMap(fields)
+        endpoint = Endpoint(request.scheme, request.host, request.port, request.path.partition("?")[0])
+        if not is_mcp(request.method, headers, request.raw_content, core.ledger.knows(endpoint)):
+            return
+        peer, local = (_address(address) for address in (flow.client_conn.peername, flow.client_conn.sockname))
+        connection = core.ledger.connection(flow.client_conn.id, peer, local, at)
+        if not connection.identified:
+            core.identified(connection, _process(flow), at)
+        x = core.exchange(flow.id, request.method, request.url, endpoint, headers, request.raw_content, connection, at)
+        again = flow.metadata.get(AGAIN, 0)
+        x.attempts = again if isinstance(again, int) else 0
+        streams = flow.response is not None and HeaderMap(flow.response.headers.fields).content_type == h.SSE
+        if streams and not isinstance(flow.metadata.get(ARRIVALS), list):
+            x.facts["untimed"] = True
+        if self._content is None:
+            x.facts["unread"] = True
+        self._x = x
+        core.requested(x)
+
+    def _head(self, at: float) -> None:
+        x, response = self._x, self._flow.response
+        if x is not None and response is not None:
+            self._core.answering(x, response.status_code, HeaderMap(response.headers.fields), at)
+            self._streamed = self._core.wants_stream(x)
+
+    def _event(self, event: Event, at: float) -> None:
+        if self._x is not None and self._streamed:
+            self._core.streamed(self._x, event, at)
+
+    def _end(self, at: float) -> None:
+        x, flow = self._x, self._flow
+        if x is None:
+            return
+        broken = flow.error is not None
+        if flow.response is not None and not self._streamed and not broken:
+            self._core.answered(x, self._content, at)
+        by_client = broken and flow.error is not None and "lient disconnected" in flow.error.msg
+        self._core.finished(x, Finish.CLIENT if by_client else Finish.SERVER if broken else Finish.COMPLETE, at)
+        if flow.metadata.get(OWN) == REFUSED and x.session is not None:
+            # The proxy brought the session back; its client never learnt of the loss.
+            x.session.told_lost = None
+            x.session.generation += 1
+            x.session.apply(Cause.USED, at)
+        self._settled(flow, x.findings)
+
+
+def _passive(settings: Settings) -> Settings:
+    return settings.model_copy(update={"mcp_recover": "off", "mcp_end": "off"})
+
+
+def _body(response: http.Response) -> bytes | None:
+    """An answer's body, read where a live one would be; None where it can't be."""
+    try:
+        return None if response.raw_content is None else undone(response)
+    except CodingError:
+        return None
+
+
+def _address(address: object) -> tuple[str, int]:
+    if isinstance(address, (tuple, list)) and len(address) >= 2 and isinstance(address[1], int):
+        return str(address[0]), address[1]
+    return "unknown", 0
+
+
+def _process(flow: http.HTTPFlow) -> _Recorded | None:
+    match flow.metadata.get(PROCESS):
+        case [str(name), int(pid), float(started), int(parent)]:
+            return _Recorded(name, pid, started, parent or None)
+        case _:
+            return None

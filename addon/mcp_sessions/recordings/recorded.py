@@ -1,0 +1,160 @@
+"""A recording as it is understood: exchanges in the client's eyes, their messages and times, sorted into sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..core.exchange import in_two_words
+from ..wire import headers as h
+from ..wire.headers import HeaderMap
+from ..wire.jsonrpc import Body, Kind, Message, parse
+from ..wire.sse import Decoder, Event
+
+REFUSED = "refused"
+"""Kind of a flow of the proxy's own: the copy of an exchange that the server refused, and that was sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One event of a stream, and when it was complete (seconds since the epoch)."""
+
+    at: float
+    event: Event
+    message: Message | None
+
+
+@dataclass(slots=True, eq=False)
+class Recorded:
+    """One exchange of a recording. `session` is the id that the client knows; empty where there is none."""
+
+    id: str
+    at: float
+    verb: str
+    url: str
+    headers: HeaderMap
+    content: bytes
+    body: Body
+    session: str = ""
+    own: str = ""
+    """Empty for a client's exchange; otherwise what the proxy sent it for, or `refused`."""
+    client: str = ""
+    label: str = ""
+    """Label of the session in the ledger, if the addon was there."""
+    number: int | None = None
+
+    status: int | None = None
+    answer_headers: HeaderMap = field(default_factory=HeaderMap)
+    answer_content: bytes = b""
+    answered_at: float = 0.0
+    ended_at: float = 0.0
+    arrivals: tuple[Arrival, ...] = ()
+    """The events, if the answer is a stream."""
+    timed: bool = False
+    """Whether the times of the events are known."""
+    cut_off: int = 0
+    """Bytes of the stream that were not kept."""
+    complete: bool = False
+    """Whether the server brought its answer to the end."""
+    broken: str = ""
+    """Why the exchange broke off; empty if it came to its end."""
+    by_client: bool = False
+    """It was the client that hung up."""
+    rules: tuple[str, ...] = ()
+    """Rules that it breaks."""
+
+    @property
+    def message(self) -> Message | None:
+        """What was sent: the only message, or the first of a batch."""
+        return self.body.first
+
+    @property
+    def method(self) -> str:
+        """The JSON-RPC method; empty if there is none."""
+        return (self.message.method if self.message else None) or ""
+
+    @property
+    def is_initialize(self) -> bool:
+        """Whether it asks for a session."""
+        return self.verb == "POST" and self.method == "initialize"
+
+    @property
+    def is_response(self) -> bool:
+        """Whether the client answers a request of the server."""
+        return self.message is not None and self.message.kind is Kind.RESPONSE
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is an event stream."""
+        return self.answer_headers.content_type == h.SSE
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was answered 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def what(self) -> str:
+        """The exchange in two words: `tools/call echo`, `GET stream`."""
+        return in_two_words(self.verb, self.body)
+
+    def messages(self) -> list[Message]:
+        """What the server sent in answer, in order."""
+        if self.streams:
+            return [arrival.message for arrival in self.arrivals if arrival.message is not None]
+        return list(parse(self.answer_content).messages)
+
+    def response(self) -> Message | None:
+        """The response to the request, if there was one."""
+        wanted = self.message.id if self.message is not None else None
+        responses = [message for message in self.messages() if message.kind is Kind.RESPONSE]
+        return next((one for one in responses if one.id == wanted), responses[0] if responses else None)
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """The exchanges of one session, in the order in which they began; or those of one client without a session."""
+
+    session: str
+    client: str
+    exchanges: list[Recorded] = field(default_factory=list)
+
+    @property
+    def opening(self) -> Recorded | None:
+        """The `initialize` that opened it, if that was recorded."""
+        return next((one for one in self.exchanges if one.is_initialize and one.ok and not one.own), None)
+
+    @property
+    def seen_by_client(self) -> list[Recorded]:
+        """Without what only the proxy and the server know of."""
+        return [one for one in self.exchanges if not one.own]
+
+
+def arrivals(content: bytes, times: Iterable[float], ended: float) -> tuple[tuple[Arrival, ...], bool]:
+    """The events of a stream with their times; without those, all are taken to have come at the end."""
+    events = Decoder().feed(content)
+    known = list(times)
+    timed = len(known) >= len(events)
+    found = []
+    for number, event in enumerate(events):
+        body = parse(event.data) if event.data else None
+        found.append(Arrival(known[number] if number < len(known) else ended, event, body.first if body else None))
+    return tuple(found), timed
+
+
+def conversations(exchanges: Iterable[Recorded]) -> list[Conversation]:
+    """Sort exchanges into sessions, by the id and the client; what has no session is the client's own conversation."""
+    found: dict[tuple[str, str], Conversation] = {}
+    for one in sorted(exchanges, key=lambda one: one.at):
+        key = (one.session, "" if one.session else one.client)
+        conversation = found.setdefault(key, Conversation(one.session, one.client))
+        conversation.client = conversation.client or one.client
+        conversation.exchanges.append(one)
+    return list(found.values())
+
+
+def as_known_to_client(headers: HeaderMap, presented: str | None, answer: HeaderMap, opens: bool) -> str:
+    """The session id of an exchange in the client's eyes."""
+    if opens:
+        return answer.get(h.SESSION_ID, "") or presented or headers.get(h.SESSION_ID, "")
+    return presented or headers.get(h.SESSION_ID, "")

@@ -1,0 +1,70 @@
+"""Where records go: the log, the journal that the views follow, the event log file, and the summary at the end."""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import exceptions
+from mitmproxy.log import ALERT
+
+from ..core.records import AnyRecord, Violation, Weight
+from ..options import Settings
+from ..proxy.failing import described
+from . import summary as outcome
+from .journal import Journal
+from .log import EventLog
+from .summary import Outcome
+
+logger = logging.getLogger(__name__)
+
+LEVELS = {Weight.INFO: logging.INFO, Weight.WARNING: logging.WARNING, Weight.ERROR: logging.ERROR}
+
+
+class Reporting:
+    """Takes every record as it comes about."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.outcome = Outcome()
+        self._log: EventLog | None = None
+
+    def tell(self, record: AnyRecord) -> None:
+        """Hand a record to all who want it. Never raises: what is said must not change what is done."""
+        try:
+            self._tell(record)
+        except Exception as e:
+            logger.error(f"mcp: error in telling of a {record.kind}: {described(e)}")
+
+    def _tell(self, record: AnyRecord) -> None:
+        self.journal.told(record)
+        logger.log(LEVELS[record.weight], record.line())
+        if isinstance(record, Violation):
+            self.outcome.add(record)
+        if self._log is not None:
+            self._log.put(record)
+
+    def open_log(self, path: str) -> None:
+        """Write to this file from now on, or to none.
+
+        Raises:
+            OptionsError: when it can't be written.
+        """
+        if self._log is not None and self._log.path == path:
+            return
+        opened = None
+        if path:
+            try:
+                opened = EventLog(path)
+            except OSError as e:
+                raise exceptions.OptionsError(f"mcp_log: {path}: {e.strerror}") from None
+        if self._log is not None:
+            self._log.close()
+        self._log = opened
+
+    def sum_up(self, settings: Settings) -> None:
+        """Say how it went, and what that means for the exit status of the wrapper commands."""
+        summary = self.outcome.summary()
+        if summary:
+            logger.log(ALERT, summary)
+        if self.outcome.fails(settings.fail_on):
+            outcome.FAILED.append(f"mcp_fail_on is {settings.mcp_fail_on}, and such a violation was seen")

@@ -1,0 +1,165 @@
+"""What recordings are made of, without processes: redaction, harmless markup, answers from a recording."""
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_sessions.recordings.bindings import Bindings
+from mcp_sessions.recordings.markup import block, code, diagram
+from mcp_sessions.recordings.naming import named
+from mcp_sessions.recordings.recorded import Recorded
+from mcp_sessions.recordings.redact import Redactor
+from mcp_sessions.recordings.stand import NOT_RECORDED, Stand
+from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.jsonrpc import parse
+
+JSON, SSE = "application/json", "text/event-stream"
+
+
+def redact(content: bytes, media_type: str = JSON, words: tuple[str, ...] = ()) -> str:
+    redactor = Redactor(named(words))
+    redactor.body(content, media_type)
+    redactor.replacing()
+    return redactor.body(content, media_type).decode()
+
+
+@given(
+    secret=st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=9, max_size=40).filter(
+        lambda text: "<" not in text and not text.isdigit()
+    ),
+    lead=st.text("abc", max_size=5),
+)
+def test_a_secret_is_found_in_every_spelling(secret: str, lead: str) -> None:
+    wrapped = base64.b64encode((lead + secret + " tail").encode()).decode()
+    document = {"password": secret, "a": wrapped, "b": quote(secret, safe=""), "c": json.dumps({"x": [secret]})}
+    shown = redact(json.dumps(document).encode())
+    result = json.loads(shown)
+    assert result["password"] == "<secret-1>"
+    assert secret not in shown
+    assert secret not in json.loads(result["c"])["x"]
+    core = base64.b64encode((lead + secret).encode()).decode().rstrip("=")[4 * len(lead) // 3 + 2 : -2]
+    assert len(core) < 8 or core not in result["a"]
+
+
+def test_equal_values_stay_equal_and_numbers_of_the_protocol_stay() -> None:
+    said = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "params": {"token": "abcdefgh", "_meta": {"progressToken": "p-1"}},
+        "n": "abcdefgh",
+    }
+    shown = json.loads(redact(json.dumps(said).encode()))
+    assert shown["id"] == 1
+    assert shown["params"]["token"] == shown["n"] == "<secret-1>"
+    assert shown["params"]["_meta"]["progressToken"] == "p-1"
+
+
+def test_what_a_user_names_is_replaced() -> None:
+    said = b'{"params":{"arguments":{"customer":"Bob","note":"see ACME-1234"}}}'
+    shown = redact(said, words=("$.params.arguments.customer", "/ACME-[0-9]+/"))
+    assert "Bob" not in shown
+    assert "ACME-1234" not in shown
+    with pytest.raises(ValueError, match="no JSON path"):
+        named(["$["])
+    with pytest.raises(ValueError, match="regular expression"):
+        named(["/(/"])
+
+
+def test_a_body_without_secrets_stays_byte_by_byte() -> None:
+    for body, kind in ((b'{ "a" : 1.50 , "b":"x" }', JSON), (b": hi\r\nid: 1\r\ndata: {}\r\n\r\ndata:x\n\n", SSE)):
+        assert redact(body, kind).encode() == body
+
+
+def test_events_keep_their_number() -> None:
+    stream = b'data: {"token":\ndata: "abcdefgh"}\n\nid: abcdefgh\ndata: x\n\n'
+    shown = redact(stream, SSE)
+    assert shown.count("\n\n") == 2
+    assert "abcdefgh" not in shown
+
+
+HOSTILE = "```\n# end\n| x | `a` @me #1 <b> %% ; end \u202e"
+
+
+def test_hostile_text_stays_text() -> None:
+    fenced = block("````\nx\n```", "json", 100)
+    assert fenced.splitlines()[0] == "`````json"
+    assert fenced.splitlines()[-1] == "`````"
+    assert "\n" not in code(HOSTILE)
+    assert code(HOSTILE).startswith("````")
+    drawn = diagram(HOSTILE)
+    assert "\n" not in drawn
+    assert " end" not in drawn
+    for mark in "`<>@%|":
+        assert mark not in drawn
+
+
+@given(st.text(max_size=200))
+def test_no_text_ends_its_block(text: str) -> None:
+    lines = block(text, "json", 500).split("\n")
+    fence = lines[-1]
+    assert all(not line.strip().startswith(fence) for line in lines[1:-1])
+
+
+def exchange(
+    number: int, verb: str, said: object, status: int, answer: object, session: str = "<session-1>"
+) -> Recorded:
+    content = json.dumps(said).encode() if said else b""
+    opens = isinstance(said, dict) and said.get("method") == "initialize"
+    asked = [] if opens else [(b"mcp-session-id", session.encode())]
+    told = [(b"content-type", b"application/json"), *([(b"mcp-session-id", session.encode())] if opens else [])]
+    return Recorded(
+        str(number), float(number), verb, "http://x/mcp", HeaderMap(asked), content, parse(content), session=session,
+        status=status, answer_headers=HeaderMap(told), answer_content=json.dumps(answer).encode(), complete=True,
+        ended_at=number + 0.5,
+    )  # fmt: skip
+
+
+def call(number: int, text: str) -> dict[str, object]:
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "method": "tools/call",
+        "params": {"name": "echo", "arguments": {"t": text}},
+    }
+
+
+def test_a_stand_maps_ids_and_answers_a_lost_session_as_recorded() -> None:
+    lost = {"jsonrpc": "2.0", "id": "server-error", "error": {"code": -32600, "message": "Session not found"}}
+    stand = Stand(
+        [
+            exchange(
+                1,
+                "POST",
+                {"jsonrpc": "2.0", "id": 0, "method": "initialize"},
+                200,
+                {"jsonrpc": "2.0", "id": 0, "result": {}},
+            ),
+            exchange(2, "POST", call(1, "<secret-1>"), 200, {"jsonrpc": "2.0", "id": 1, "result": "<secret-1>!"}),
+            exchange(3, "POST", call(2, "b"), 404, lost),
+        ],
+        lambda: "live",
+    )
+    opened = stand.answer("POST", HeaderMap(), b'{"jsonrpc":"2.0","id":"a","method":"initialize"}', 1.0)
+    assert ("mcp-session-id", "live") in opened.headers
+    assert json.loads(opened.content)["id"] == "a"
+    mine = HeaderMap([(b"mcp-session-id", b"live")])
+
+    answered = stand.answer("POST", mine, json.dumps(call(70, "real")).encode(), 2.0)
+    assert json.loads(answered.content) == {"jsonrpc": "2.0", "id": 70, "result": "real!"}
+    unknown = stand.answer("POST", mine, json.dumps(call(71, "zz")).encode(), 2.0)
+    assert json.loads(unknown.content)["error"]["code"] == NOT_RECORDED
+    assert unknown.note
+    assert stand.answer("POST", mine, json.dumps(call(72, "b")).encode(), 3.0).status == 404
+    assert stand.answer("POST", mine, json.dumps(call(73, "zz")).encode(), 4.0).status == 404
+
+
+def test_a_placeholder_means_one_value() -> None:
+    bindings = Bindings()
+    assert bindings.match({"a": "<secret-1>"}, {"a": "x"})
+    assert not bindings.match("<secret-1>", "y")
+    assert bindings.match("say <secret-1>", "say x")
+    assert bindings.now({"k": ["<secret-1>"]}) == {"k": ["x"]}
