@@ -39,6 +39,7 @@ from .proxy.streams import StreamReader, content
 from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
 from .recordings.playback import PRESENTED, Playback
+from .rules import Judge
 from .store.keeping import FILE as LEDGER_FILE
 from .store.keeping import Remembering
 from .views import contentview
@@ -72,9 +73,10 @@ class McpSessions:
     def __init__(self) -> None:
         self.settings = Settings()
         self.reporting = Reporting()
-        self.core = Core(self.settings, self.reporting.tell)
+        self.judge = Judge(self.reporting.tell)
+        self.core = Core(self.settings.policy, self.reporting.tell, self.judge)
         self.core.telling.followers.append(self.reporting.journal.touch)
-        self.playback = Playback(self.settings, self.reporting.tell, _judged)
+        self.playback = Playback(self.reporting.tell, _judged)
         self.began = time.time()
         self.own = OwnRequests()
         self.commands = Commands(self)
@@ -94,12 +96,13 @@ class McpSessions:
         self.checking = Checking(self._flow_of, _judged)
         self.identifying = Identifying(self.core, self._tasks, self.end)
         self.arriving = Arriving(self._tasks, self.identifying, lambda: self.remembering, self._go_on)
-        self._act_on(self.core)
+        self._act_on(self.core, self.judge)
 
-    def _act_on(self, core: Core) -> None:
-        """Carry out what this core decides."""
+    def _act_on(self, core: Core, judge: Judge) -> None:
+        """Carry out what this core decides, while this judge looks on."""
         self.core = self.identifying.core = core
-        self.checking.serve(core)
+        self.judge = judge
+        self.checking.serve(judge)
         self.deleting = Deleting(core, self.own, self._routes.get, self.settings.mcp_end_timeout)
         self.recovering = Recovering(core, self.own, self._tasks, self._routes.get, self.end, self._over)
         self.recovering.patience = self.settings.mcp_recover_timeout
@@ -139,8 +142,9 @@ class McpSessions:
             raise exceptions.OptionsError(str(e)) from None
         self.settings, self._filter = chosen, wanted
         self.reporting.open_log(self.settings.mcp_log)
-        self.core.configure(self.settings, time.time())
-        self.playback.configure(self.settings)
+        self.core.configure(self.settings.policy, time.time())
+        for judging in (self.judge, self.playback):
+            judging.limit(self.settings.silenced, self.settings.level)
         self.deleting.patience = self.settings.mcp_end_timeout
         self.recovering.patience = self.settings.mcp_recover_timeout
         self.identifying.enable(self.settings.mcp_identify == "on")
@@ -186,7 +190,7 @@ class McpSessions:
     def done(self) -> Coroutine[Any, Any, None] | None:
         """Leave mitmproxy as it was found; when it ends, end the sessions that nobody else could end."""
         self.playback.play()
-        self.core.overdue(time.time())
+        self.judge.overdue(time.time())
         if self._uninstall:
             self._uninstall()
             self._uninstall = None
@@ -216,10 +220,12 @@ class McpSessions:
         if before is None:
             return
         self._live, self._routes = before._live, before._routes
-        self._act_on(before.core)
+        self._act_on(before.core, before.judge)
         self.core.telling.tell = self.reporting.tell
         self.core.telling.followers[:] = [self.journal.touch]
-        self.core.configure(self.settings, time.time())
+        self.judge.tell = self.reporting.tell
+        self.judge.limit(self.settings.silenced, self.settings.level)
+        self.core.configure(self.settings.policy, time.time())
         ends = self.core.resumed(time.time())
         self._taken_over([client for client in self.core.ledger.clients.values() if not client.gone], ends)
 
@@ -271,7 +277,7 @@ class McpSessions:
             await asyncio.sleep(TICK)
             try:
                 if number % OVERDUE_EVERY == 0:
-                    self.core.overdue(time.time())
+                    self.judge.overdue(time.time())
                 self.end(self.core.tick(time.time()))
                 if self.remembering is not None:
                     self.remembering.tick()
@@ -373,9 +379,8 @@ class McpSessions:
         own_id = self.core.answering(x, flow.response.status_code, HeaderMap(flow.response.headers.fields), time.time())
         if own_id is not None:
             set_session_id(flow.response.headers, own_id)
-        opened = x.facts.get("opened")
-        if opened is not None:
-            self._routes[opened] = flow.client_conn
+        if x.opened is not None:
+            self._routes[x.opened] = flow.client_conn
         if self.core.wants_stream(x):
 
             def on_event(event: Event, at: float) -> None:
@@ -450,7 +455,7 @@ class McpSessions:
     def _over(self, live: Live, finish: Finish = Finish.COMPLETE) -> None:
         self._live.pop(live.flow.id, None)
         if live.reader is not None and live.reader.unread:
-            live.x.facts["unread"] = True
+            live.x.unread = True
         if self.streams is not None:
             self.streams.over(live.flow)
         ends = self.core.finished(live.x, finish, time.time())

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from .core.policy import Policy
 from .core.recovery.dialects import DIALECTS
 from .rules.entries import Level, catalogue
 
@@ -125,9 +126,19 @@ class Settings(BaseModel):
         return tuple(values)
 
     @property
-    def dialects(self) -> frozenset[int]:
-        """`mcp_recover_dialects` as statuses."""
-        return frozenset(int(value) for value in self.mcp_recover_dialects)
+    def policy(self) -> Policy:
+        """What of it the core decides by."""
+        return Policy(
+            recover=self.mcp_recover,
+            dialects=frozenset(int(value) for value in self.mcp_recover_dialects),
+            recover_unknown=self.mcp_recover_unknown == "on",
+            recover_timeout=self.mcp_recover_timeout,
+            end=self.mcp_end,
+            end_timeout=self.mcp_end_timeout,
+            end_after_stream=self.mcp_end_after_stream,
+            end_after_idle=self.mcp_end_after_idle,
+            end_at_exit=self.mcp_end_at_exit,
+        )
 
     @field_validator("mcp_silence")
     @classmethod

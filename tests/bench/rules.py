@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mcp_sessions.core.core import Core
 from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.session import Endpoint
-from mcp_sessions.options import Settings
 from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body
@@ -66,9 +66,9 @@ class Bench:
     """A core with one open session."""
 
     def __init__(self, judge: type[Judge]) -> None:
-        self.core = Core(Settings(), lambda _: None)
-        self.core.judge = judge(self.core.telling.complain, self.core.telling.failed)
-        self.core.judge.later = lambda _: None  # elsewhere, and not before the request goes on
+        watching = judge(lambda _: None)
+        watching.later = lambda _: None  # elsewhere, and not before the request goes on
+        self.core = Core(Policy(), lambda _: None, watching)
         self.connection = self.core.ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), AT)
         self.core.identified(self.connection, Process(7), AT)
         self.number = 0

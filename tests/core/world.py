@@ -12,6 +12,7 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.records import AnyRecord
 from mcp_sessions.core.session import Endpoint, Session
 from mcp_sessions.options import Settings
+from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
 
@@ -54,7 +55,7 @@ class World:
     sent_ids: list[str | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.core = Core(Settings(**self.settings), self.told.append)
+        self.core = Core(Settings(**self.settings).policy, self.told.append, Judge(self.told.append))
         self._numbers = itertools.count(1)
 
     # Requests

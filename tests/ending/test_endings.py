@@ -15,6 +15,7 @@ from mcp_sessions.core.session import Endpoint, Session
 from mcp_sessions.core.states import State
 from mcp_sessions.options import Settings
 from mcp_sessions.processes import Process
+from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 
 ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")
@@ -26,7 +27,7 @@ class World:
 
     def __init__(self, **options: Any) -> None:
         self.told: list[AnyRecord] = []
-        self.core = Core(Settings(**options), self.told.append)
+        self.core = Core(Settings(**options).policy, self.told.append, Judge(self.told.append))
         self.number = 0
         self.at = 1000.0
 
@@ -231,7 +232,7 @@ def test_modes_that_end_nothing(mode: str, said: list[str]) -> None:
     assert not [end for at in range(1001, 1050) for end in world.core.tick(at)]
     assert [what for what in world.whats() if what == "would be ended"] == said * 2
     # And when it is switched on after all:
-    world.core.configure(Settings(mcp_end="on", mcp_end_after_idle=1), 1100)
+    world.core.configure(Settings(mcp_end="on", mcp_end_after_idle=1).policy, 1100)
     assert len([end for at in range(1100, 1110) for end in world.core.tick(at)]) == 2
 
 

@@ -61,10 +61,10 @@ def test_a_stream_that_stays_open_is_seen_when_time_passes() -> None:
     player = Player()
     player.play(scenes[:-1])
     assert player.rules == []
-    player.core.overdue(EPOCH + 6.4)
+    player.judge.overdue(EPOCH + 6.4)
     assert player.rules == []
-    player.core.overdue(EPOCH + 6.6)
-    player.core.overdue(EPOCH + 20)
+    player.judge.overdue(EPOCH + 6.6)
+    player.judge.overdue(EPOCH + 20)
     assert player.rules == ["MCP503"]
 
 

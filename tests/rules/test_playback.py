@@ -10,7 +10,6 @@ from mitmproxy import http
 from mitmproxy.test import tflow
 
 from mcp_sessions.core.records import AnyRecord, Violation
-from mcp_sessions.options import Settings
 from mcp_sessions.proxy import streams
 from mcp_sessions.proxy.streams import content
 from mcp_sessions.recordings.playback import Playback
@@ -44,7 +43,7 @@ def recorded(coding: str) -> http.HTTPFlow:
 def broken_by(flow: http.HTTPFlow) -> list[str]:
     told: list[AnyRecord] = []
     settled: list[list[str]] = []
-    reader = Playback(Settings(), told.append, lambda _, rule_ids: settled.append(rule_ids))
+    reader = Playback(told.append, lambda _, rule_ids: settled.append(rule_ids))
     reader.add(flow)
     reader.play()
     assert [[record.rule for record in told if isinstance(record, Violation)]] == settled

@@ -270,7 +270,7 @@ def served() -> Iterator[Served]:
     """A player whose messages are checked in a thread."""
     player = Player()
     service = Checking(lambda _: None, lambda *_: None)
-    service.serve(player.core)
+    service.serve(player.judge)
     yield player, service
     service.close()
 
@@ -279,7 +279,7 @@ def served() -> Iterator[Served]:
 def test_without_the_extra_nothing_is_judged(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXTRAS, "schema", lambda: False)
     player = Player()
-    player.core.judge.later = lambda deferred: pytest.fail("nothing is to be checked")
+    player.judge.later = lambda deferred: pytest.fail("nothing is to be checked")
     player.play(read(catalogue()[rule].bad))
     assert player.rules == []
 
@@ -335,7 +335,7 @@ async def test_a_rule_that_is_silenced_meanwhile_says_nothing(served: Served, mo
     gate = Gate(monkeypatch)
     player, service = served
     player.play(read(catalogue()["MCP111"].bad))
-    player.core.judge.limit(["MCP111"], Level.PRACTICE)
+    player.judge.limit(["MCP111"], Level.PRACTICE)
     gate.open.set()
     assert await service.finish(10) == 0
     assert player.rules == []

@@ -12,6 +12,7 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.records import AnyRecord, Violation
 from mcp_sessions.core.session import Endpoint
 from mcp_sessions.options import Settings
+from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.sse import Decoder
 
@@ -209,7 +210,9 @@ class Player:
 
     def __init__(self, **settings: Any) -> None:
         self.told: list[AnyRecord] = []
-        self.core = Core(Settings(mcp_recover="off", mcp_end="off", **settings), self.told.append)
+        chosen = Settings(mcp_recover="off", mcp_end="off", **settings)
+        self.judge = Judge(self.told.append, chosen.silenced, chosen.level)
+        self.core = Core(chosen.policy, self.told.append, self.judge)
         self._live: dict[int, tuple[Scene, Exchange]] = {}
         self._decoders: dict[int, Decoder] = {}
 

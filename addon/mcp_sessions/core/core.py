@@ -1,4 +1,4 @@
-"""The core: told what happens on the wire, it keeps the ledger, judges, and decides what the shell is to do.
+"""The core: told what happens on the wire, it keeps the ledger and decides what the shell is to do.
 
 It does no I/O, has no clock (every call carries the time, in seconds since the epoch) and knows nothing of mitmproxy.
 What to do about a lost session is decided in `recovery`, about an abandoned one in `ending`.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..options import Settings
-from ..rules import Deferred, Finding, Judge
 from ..wire import headers as h
 from ..wire.headers import HeaderMap, coded
 from ..wire.jsonrpc import UNREAD, Body, Kind, Message, dump, parse
@@ -22,6 +20,8 @@ from .decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Retr
 from .ending.endings import Endings
 from .exchange import Exchange, Finish
 from .ledger import Ledger
+from .observer import Nobody, Observer
+from .policy import Policy
 from .records import AnyRecord, Weight
 from .recovery import dialects as classify
 from .recovery import handshake
@@ -38,22 +38,21 @@ GIVEN_UP = frozenset({State.ABANDONED, State.ENDING, State.STUCK, State.CLOSED})
 
 
 class Core:
-    """Ledger, judge and policy together. `tell` gets each record as it comes about."""
+    """Ledger and policy together. `tell` gets each record as it comes about, `observer` sees all that happens."""
 
-    def __init__(self, settings: Settings, tell: Callable[[AnyRecord], None]) -> None:
-        self._settings = settings
+    def __init__(self, policy: Policy, tell: Callable[[AnyRecord], None], observer: Observer | None = None) -> None:
+        self._policy = policy
         self.ledger = Ledger()
         self.telling = Telling(tell)
-        self.judge = Judge(self.telling.complain, self.telling.failed, settings.silenced, settings.level)
+        self._observer = observer or Nobody()
         self._recovery = Recovery()
-        self.endings = Endings(settings, self.ledger, self._recovery, self.judge, self.telling)
-        self.recoveries = Recoveries(settings, self.ledger, self._recovery, self.endings, self.telling)
+        self.endings = Endings(policy, self.ledger, self._recovery, self._observer, self.telling)
+        self.recoveries = Recoveries(policy, self.ledger, self._recovery, self.endings, self.telling)
 
-    def configure(self, settings: Settings, at: float = 0.0) -> None:
+    def configure(self, policy: Policy, at: float = 0.0) -> None:
         """Take over other settings."""
-        self._settings = self.recoveries.settings = settings
-        self.endings.configure(settings, at)
-        self.judge.limit(settings.silenced, settings.level)
+        self._policy = self.recoveries.policy = policy
+        self.endings.configure(policy, at)
 
     # What a client sends
 
@@ -96,21 +95,21 @@ class Core:
         self.telling.now = x.at
         self.ledger.endpoint(x.endpoint, x.at)
         if x.era is Era.STATELESS:
-            self.judge.request(x)
+            self._observer.request(x)
             return Forward()
         if x.is_initialize and x.message:
             _introduce(x.client, x.message.params.get("clientInfo"))
         session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
         if session is None:
-            self.judge.request(x)
+            self._observer.request(x)
             return Forward()
         x.stranger = not _made_for(session, x)
         if x.stranger and session.mapped:
             self.telling.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
-            self.judge.request(x)
+            self._observer.request(x)
             return Forward()
         x.session = session
-        self.judge.request(x)
+        self._observer.request(x)
         if x.stranger:  # until the server accepts it, it has no say in what becomes of the session
             return Forward()
         self._use(session, x)
@@ -118,7 +117,7 @@ class Core:
         if held is not None:
             return held
         stale = session.state in (State.LOST, State.CLOSED)
-        if x.is_initialize and stale and self._settings.mcp_recover != "off":
+        if x.is_initialize and stale and self._policy.recover != "off":
             return Forward("")
         self.released(x, x.at)
         return Forward(session.server_id if session.mapped else None)
@@ -171,7 +170,7 @@ class Core:
                 x.session.streams[x.id] = x.answered_at
                 x.session.stream_aborted_at = None
             self._succeeded(x)
-            self.judge.answer(x)
+            self._observer.answer(x)
         return x.streamed
 
     def first_events(self, x: Exchange) -> bytes:
@@ -196,7 +195,7 @@ class Core:
         if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
             x.responded = True
             self._understood(x, message)
-        self.judge.event(x, event, body, at)
+        self._observer.event(x, event, body, at)
 
     def answered(self, x: Exchange, content: bytes | None, at: float) -> OnAnswer:
         """An answer that is no stream has come in full; None if it can't be read. Decides what becomes of it."""
@@ -208,8 +207,8 @@ class Core:
             x.responded = True
         reading = self._reading(x, content or b"")
         if reading is not None and reading.dialect:
-            x.facts["dialect"] = reading.dialect
-        self.judge.answer(x)
+            x.dialect = reading.dialect
+        self._observer.answer(x)
         if x.ok and message is not None:
             self._understood(x, message)
         if x.verb == "DELETE":
@@ -231,7 +230,7 @@ class Core:
     def _lost(self, x: Exchange, reading: classify.Reading, at: float) -> OnAnswer:
         if x.is_initialize:
             return self.recoveries.initialize_refused(x)
-        if x.session is None and (x.attempts or self._settings.mcp_recover_unknown == "off"):
+        if x.session is None and (x.attempts or not self._policy.recover_unknown):
             return Deliver(original=x.attempts > 0)
         return self.recoveries.lost(x.session or self._presume_lost(x, at), x, reading, at)
 
@@ -241,7 +240,7 @@ class Core:
         if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
             return None
         text = content[: classify.TEXT_LIMIT].decode("utf-8", "replace")
-        return classify.read(x, text, self._settings.dialects)
+        return classify.read(x, text, self._policy.dialects)
 
     def _succeeded(self, x: Exchange) -> None:
         """The answer is a success as far as HTTP goes: the session works."""
@@ -295,8 +294,8 @@ class Core:
             return
         if x.session is not None:
             remember(x.session.held, request, message)
-        session = x.facts.get("opened")
-        if not x.is_initialize or not isinstance(session, Session) or message.result is None:
+        session = x.opened
+        if not x.is_initialize or session is None or message.result is None:
             return
         version = message.result.get("protocolVersion")
         session.initialize = request.params
@@ -348,7 +347,7 @@ class Core:
         self.ledger.open(session)
         self.ledger.endpoint(x.endpoint, at).issued += 1
         self._use(session, x)
-        x.facts["opened"] = session
+        x.opened = session
         session.note(at, "opened", f"by {x.client.label}")
 
     # A recovery under way
@@ -372,11 +371,6 @@ class Core:
         """The handshake failed, or was not answered in time."""
         self.telling.now = at
         return self.recoveries.failed(session, reason, at)
-
-    def checked(self, deferred: Deferred, finding: Finding) -> None:
-        """A message was looked at by itself, some time after it had passed."""
-        self.telling.now = deferred.at
-        self.judge.settle(deferred, finding)
 
     def resumed(self, at: float) -> list[End]:
         """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again.
@@ -408,10 +402,9 @@ class Core:
             if session.stream_aborted_at == at:
                 self.ledger.touched[session] = None
                 self.endings.evidence.watch(session, at)
-        self.judge.finish(x)
-        opened = x.facts.get("opened")
-        if isinstance(opened, Session):  # its client may be gone by now: it was opened while exiting
-            ends += self.endings.orphaned(opened, at)
+        self._observer.finish(x)
+        if x.opened is not None:  # its client may be gone by now: it was opened while exiting
+            ends += self.endings.orphaned(x.opened, at)
         return ends
 
     def identified(
@@ -427,11 +420,6 @@ class Core:
             self.telling.changed(session)
             ends += self.endings.orphaned(session, at)
         return ends
-
-    def overdue(self, at: float) -> None:
-        """Time has passed without anything else happening."""
-        self.telling.now = at
-        self.judge.overdue(at)
 
     def disconnected(self, connection_id: str, at: float) -> Connection | None:
         """A connection of a client was closed. That proves nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from ..wire.headers import SESSION_ID, HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message
@@ -68,8 +67,16 @@ class Exchange:
     """Ids of the rules that it broke."""
     actions: list[str] = field(default_factory=list)
     """What the addon did about it, in a few words each."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Room for the rules' own bookkeeping."""
+    opened: Session | None = None
+    """The session that its answer has opened, or that it was the first to be seen in."""
+    dialect: str = ""
+    """The dialect by which its answer says that the session is lost, where that is not the specification's 404."""
+    unread: bool = False
+    """Part of its answer could not be read."""
+    untimed: bool = False
+    """The times of its events are not known: it was recorded without them."""
+    notes: object = None
+    """What an observer keeps of it."""
 
     # Asked for again and again, hence worked out once.
     presented: str | None = field(init=False)

@@ -1,13 +1,12 @@
-"""How the core says what happened: records about sessions, exchanges and rules, made in one place."""
+"""How the core says what happened: records about sessions and exchanges, made in one place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..rules import Rule
 from ..wire.text import printable
 from .exchange import Exchange
-from .records import Action, AnyRecord, Change, Violation, Weight
+from .records import Action, AnyRecord, Change, Weight
 from .session import Session
 
 
@@ -54,38 +53,5 @@ class Telling:
                 flow=x.id,
                 detail=printable(x.what),
                 weight=weight,
-            )
-        )
-
-    def failed(self, rule: Rule, error: Exception, x: Exchange | None) -> None:
-        """A check failed itself, through no fault of the traffic's."""
-        self.tell(
-            Action(
-                at=self.now,
-                what=f"could not check {rule.id}, please report it",
-                flow=x.id if x else "",
-                detail=printable(f"{error!r}", 200),
-                weight=Weight.ERROR,
-            )
-        )
-
-    def complain(
-        self, rule: Rule, detail: str, revision: str | None, session: Session | None, x: Exchange | None
-    ) -> None:
-        """A rule was broken."""
-        endpoint = x.endpoint if x else session.endpoint if session else ""
-        self.tell(
-            Violation(
-                at=self.now,
-                client=x.client.label if x else session.client_label if session else "",
-                session=session.label if session else "",
-                endpoint=printable(endpoint, 200),
-                flow=x.id if x else "",
-                rule=rule.id,
-                name=rule.name,
-                party=rule.party,
-                level=rule.level_in(revision),
-                clause=rule.address(revision),
-                detail=detail,
             )
         )

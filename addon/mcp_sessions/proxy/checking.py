@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from mitmproxy import http
 
-from ..core.core import Core
-from ..rules import Deferred, Finding
+from ..rules import Deferred, Finding, Judge
 from .failing import described
 
 logger = logging.getLogger(__name__)
@@ -25,13 +24,13 @@ WAITING_BYTES = 32 * 1024 * 1024
 
 
 class _Item(NamedTuple):
-    core: Core
+    judge: Judge
     deferred: Deferred
     flow: http.HTTPFlow | None
 
 
 class Checking:
-    """Takes checks from the core's judge, and tells the core what came of them.
+    """Takes checks from the judge, and tells it what came of them.
 
     `flow_of` finds the flow of an exchange that is under way; `found` is told of each flow in which something was
     found, be it under way or over. All methods are for the event loop and do not block.
@@ -50,16 +49,16 @@ class Checking:
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def serve(self, core: Core) -> None:
-        """Make the checks of this core."""
-        core.judge.later = lambda deferred: self._take(core, deferred)
+    def serve(self, judge: Judge) -> None:
+        """Make the checks of this judge."""
+        judge.later = lambda deferred: self._take(judge, deferred)
 
     @property
     def waiting(self) -> int:
         """Messages that wait to be checked."""
         return self._taken - self._made
 
-    def _take(self, core: Core, deferred: Deferred) -> None:
+    def _take(self, judge: Judge, deferred: Deferred) -> None:
         if self._closed:
             return
         if self.waiting >= WAITING_LIMIT or self._taken_bytes - self._made_bytes + deferred.size > WAITING_BYTES:
@@ -72,7 +71,7 @@ class Checking:
             threading.Thread(target=self._run, name="mcp-checks", daemon=True).start()
         self._taken += 1
         self._taken_bytes += deferred.size
-        self._queue.put(_Item(core, deferred, self._flow_of(deferred.x.id)))
+        self._queue.put(_Item(judge, deferred, self._flow_of(deferred.x.id)))
 
     async def finish(self, within: float) -> int:
         """Wait, at most so many seconds, until all is checked; how many messages were not, from the beginning on."""
@@ -109,7 +108,7 @@ class Checking:
 
     def _settle(self, item: _Item, finding: Finding) -> None:
         try:
-            item.core.checked(item.deferred, finding)
+            item.judge.settle(item.deferred, finding)
             if item.flow is not None:
                 self._found(item.flow, [item.deferred.rule.id])
         except Exception as e:

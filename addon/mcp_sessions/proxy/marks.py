@@ -38,8 +38,7 @@ _RANK = ("", ENDING, RECOVERY, REFUSED, VIOLATION)
 def annotate(flow: mflow.Flow, x: Exchange) -> None:
     """Say in the flow list what is known of an exchange by now."""
     flow.metadata[CLIENT] = x.client.label
-    opened = x.facts.get("opened")
-    session = x.session or (opened if isinstance(opened, Session) else None)
+    session = x.session or x.opened
     words = [printable(x.what, 100)]
     if session is not None:
         words.append(f"session {belongs_to(flow, session)}")

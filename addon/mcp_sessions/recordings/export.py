@@ -17,7 +17,6 @@ from mitmproxy import version as mitmproxy_version
 from mitmproxy.addons.savehar import SaveHar
 
 from ..core.records import AnyRecord, Violation
-from ..options import Settings
 from ..wire.headers import HeaderMap
 from .naming import Named
 from .playback import PRESENTED, Playback
@@ -148,7 +147,7 @@ def _message(part: dict[str, Any], message: http.Message, redactor: Redactor) ->
 def violations(flows: Sequence[http.HTTPFlow]) -> list[Broken]:
     """What these flows show to be broken: judged anew, together with what was noted when they were recorded."""
     told: list[AnyRecord] = []
-    playback = Playback(Settings(), told.append, lambda *_: None)
+    playback = Playback(told.append, lambda *_: None)
     for flow in flows:
         playback.add(flow)
     playback.play()

@@ -7,19 +7,20 @@ session id before it was rewritten. Without such notes a check that needs to kno
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from mitmproxy import http
 
 from ..core.core import Core
 from ..core.exchange import Exchange, Finish
+from ..core.policy import Policy
 from ..core.records import AnyRecord
 from ..core.session import Endpoint
 from ..core.states import Cause
-from ..options import Settings
 from ..proxy.outbound import OWN, REFUSED
 from ..proxy.streams import ARRIVALS, undone
+from ..rules import Judge, Level
 from ..wire import headers as h
 from ..wire.coding import CodingError
 from ..wire.headers import HeaderMap
@@ -54,17 +55,17 @@ class Playback:
 
     def __init__(
         self,
-        settings: Settings,
         tell: Callable[[AnyRecord], None],
         settled: Callable[[http.HTTPFlow, list[str]], None],
     ) -> None:
-        self._core = Core(_passive(settings), tell)
+        self._judge = Judge(tell)
+        self._core = Core(Policy().passive(), tell, self._judge)
         self._settled = settled
         self._flows: list[http.HTTPFlow] = []
 
-    def configure(self, settings: Settings) -> None:
-        """Take over other settings."""
-        self._core.configure(_passive(settings))
+    def limit(self, silenced: Collection[str], level: Level) -> None:
+        """Judge by these rules from now on."""
+        self._judge.limit(silenced, level)
 
     def add(self, flow: http.HTTPFlow) -> None:
         """A flow was read from a file."""
@@ -97,7 +98,7 @@ class Playback:
         for _, _, step in sorted(steps, key=lambda step: step[:2]):
             step()
         if steps:
-            self._core.judge.overdue(max(at for at, _, _ in steps))
+            self._judge.overdue(max(at for at, _, _ in steps))
 
 
 class _Telling:
@@ -156,9 +157,9 @@ class _Telling:
         x.attempts = again if isinstance(again, int) else 0
         streams = flow.response is not None and HeaderMap(flow.response.headers.fields).content_type == h.SSE
         if streams and not isinstance(flow.metadata.get(ARRIVALS), list):
-            x.facts["untimed"] = True
+            x.untimed = True
         if self._content is None:
-            x.facts["unread"] = True
+            x.unread = True
         self._x = x
         core.requested(x)
 
@@ -187,10 +188,6 @@ class _Telling:
             x.session.generation += 1
             x.session.apply(Cause.USED, at)
         self._settled(flow, x.findings)
-
-
-def _passive(settings: Settings) -> Settings:
-    return settings.model_copy(update={"mcp_recover": "off", "mcp_end": "off"})
 
 
 def _body(response: http.Response) -> bytes | None:

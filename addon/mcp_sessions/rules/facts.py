@@ -233,8 +233,8 @@ class Notes:
 
 def notes(x: Exchange) -> Notes:
     """What is remembered of this exchange."""
-    kept: Notes = x.facts["rules"]
-    return kept
+    assert isinstance(x.notes, Notes)
+    return x.notes
 
 
 def talk_of(x: Exchange) -> Talk | None:

@@ -9,10 +9,12 @@ from itertools import product
 from typing import NamedTuple
 
 from ..core.exchange import Exchange
+from ..core.records import Action, AnyRecord, Violation, Weight
 from ..core.session import Session
 from ..wire.jsonrpc import Body, Kind, Message
 from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
+from ..wire.text import printable
 from . import schema
 from .checks import (
     ON_EVENT,
@@ -36,13 +38,6 @@ from .streams import LEFT_OPEN
 
 for _family in FAMILIES:
     import_module(f"{__package__}.{_family}")
-
-type Failed = Callable[[Rule, Exception, Exchange | None], None]
-"""Told of a check that failed itself. Nothing else comes of that: the traffic and the other checks go on."""
-
-type Complain = Callable[[Rule, str, str | None, Session | None, Exchange | None], None]
-"""Told of each violation: the rule, a detail, the revision it was judged by, the session and the exchange."""
-
 
 type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchange], ...]]
 """Checks by revision, whether the era is the stateless one, verb, and whether the answer is 2xx."""
@@ -80,14 +75,10 @@ class Judge:
     """Judges by the catalogue, less the rules that are silenced or below the level that is asked for."""
 
     def __init__(
-        self,
-        complain: Complain,
-        failed: Failed,
-        silenced: Collection[str] = (),
-        level: Level = Level.PRACTICE,
+        self, tell: Callable[[AnyRecord], None], silenced: Collection[str] = (), level: Level = Level.PRACTICE
     ) -> None:
-        self._complain = complain
-        self._failed = failed
+        """`tell` gets a record of each violation as it is found, with the time of what broke the rule."""
+        self.tell = tell
         self.counts: Counter[str] = Counter()
         self.later: Callable[[Deferred], None] = lambda deferred: self.settle(deferred, deferred.make())
         """Sees to it that a check is made; at once, unless somebody knows better."""
@@ -148,7 +139,7 @@ class Judge:
         self._memory.entered(x)
         if not x.attempts:
             revision = revision_of(x)
-            self._judge(x, self._on_request, revision)
+            self._judge(x, self._on_request, revision, x.at)
             self._defer(x, x.body, "client", revision, x.at)
         self._memory.requested(x)
 
@@ -161,7 +152,7 @@ class Judge:
         # What was sent again is not judged again: the server's own answer was the first.
         if not x.attempts:
             revision = revision_of(x)
-            self._judge(x, self._on_answer, revision)
+            self._judge(x, self._on_answer, revision, x.answered_at)
             if x.answer is not None:
                 self._defer(x, x.answer, "server", revision, x.answered_at)
         self._memory.answered(x)
@@ -177,19 +168,19 @@ class Judge:
                 try:
                     verdict = check(x, arrival)
                 except Exception as e:
-                    self._failed(rule, e, x)
+                    self._failed(rule, e, x, at)
                     continue
                 if verdict is not None:
-                    self._found(rule, verdict, revision, x.session, x)
+                    self._found(rule, verdict, revision, x.session, x, at)
             if body is not None:
                 self._defer(x, body, "server", revision, at)
         self._memory.arrived(x, event, body, at)
 
     def finish(self, x: Exchange) -> None:
         """The exchange is over."""
-        notes(x).unread = "unread" in x.facts
+        notes(x).unread = x.unread
         if not x.attempts:
-            self._judge(x, self._on_finish, revision_of(x))
+            self._judge(x, self._on_finish, revision_of(x), x.finished_at)
         self._memory.finished(x)
 
     def abandoned(self, session: Session, at: float) -> None:
@@ -200,10 +191,10 @@ class Judge:
             try:
                 verdict = check(left)
             except Exception as e:
-                self._failed(rule, e, None)
+                self._failed(rule, e, None, at)
                 continue
             if verdict is not None:
-                self._found(rule, verdict, revision or None, session, None)
+                self._found(rule, verdict, revision or None, session, None, at)
 
     def overdue(self, at: float) -> None:
         """Time has passed: look at the streams that should have been closed by now."""
@@ -215,7 +206,7 @@ class Judge:
             if x.attempts:
                 continue
             finished_at, x.finished_at = x.finished_at, at
-            self._judge(x, self._on_finish, revision_of(x), only="MCP503")
+            self._judge(x, self._on_finish, revision_of(x), at, only="MCP503")
             x.finished_at = finished_at
             kept.left_open_said = True
 
@@ -225,9 +216,9 @@ class Judge:
         if not any(rule is judged for judged, _ in self._message[deferred.said.revision, rule.party]):
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
-            self._failed(deferred.rule, finding, deferred.x)
+            self._failed(rule, finding, deferred.x, deferred.at)
         elif finding is not None:
-            self._found(deferred.rule, finding, deferred.said.revision, deferred.x.session, deferred.x)
+            self._found(rule, finding, deferred.said.revision, deferred.x.session, deferred.x, deferred.at)
 
     def _defer(self, x: Exchange, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""
@@ -244,31 +235,57 @@ class Judge:
             for rule, check in checks:
                 self.later(Deferred(rule, check, said, x, at, body.size // len(body.messages)))
 
-    def _judge(self, x: Exchange, table: Table, revision: str | None, only: str = "") -> None:
+    def _judge(self, x: Exchange, table: Table, revision: str | None, at: float, only: str = "") -> None:
         for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
             if only and rule.id != only:
                 continue
             try:
                 verdict = check(x)
             except Exception as e:
-                self._failed(rule, e, x)
+                self._failed(rule, e, x, at)
                 continue
             if verdict is not None:
-                self._found(rule, verdict, revision, x.session, x)
+                self._found(rule, verdict, revision, x.session, x, at)
+
+    def _failed(self, rule: Rule, error: Exception, x: Exchange | None, at: float) -> None:
+        """A check failed itself, through no fault of the traffic's: nothing else comes of that."""
+        self.tell(
+            Action(
+                at=at,
+                what=f"could not check {rule.id}, please report it",
+                flow=x.id if x else "",
+                detail=printable(f"{error!r}", 200),
+                weight=Weight.ERROR,
+            )
+        )
 
     def _found(
-        self, rule: Rule, verdict: Verdict, revision: str | None, session: Session | None, x: Exchange | None
+        self, rule: Rule, verdict: Verdict, revision: str | None, session: Session | None, x: Exchange | None, at: float
     ) -> None:
         if session is None and x is not None:
-            opened = x.facts.get("opened")
-            session = opened if isinstance(opened, Session) else None
+            session = x.opened
         for detail in verdict if isinstance(verdict, list) else [verdict or ""]:
             self.counts[rule.id] += 1
             if session is not None:
                 session.violations[rule.id] = session.violations.get(rule.id, 0) + 1
             if x is not None:
                 x.findings.append(rule.id)
-            self._complain(rule, detail, revision, session, x)
+            endpoint = x.endpoint if x else session.endpoint if session else ""
+            self.tell(
+                Violation(
+                    at=at,
+                    client=x.client.label if x else session.client_label if session else "",
+                    session=session.label if session else "",
+                    endpoint=printable(endpoint, 200),
+                    flow=x.id if x else "",
+                    rule=rule.id,
+                    name=rule.name,
+                    party=rule.party,
+                    level=rule.level_in(revision),
+                    clause=rule.address(revision),
+                    detail=detail,
+                )
+            )
 
 
 def _can_judge(rule: Rule) -> bool:

@@ -41,4 +41,4 @@ def by_words(x: Exchange) -> bool:
     """Whether this answer says in words, under another status than 404, that the session is lost."""
     if x.presented is None or x.status == 404 or x.answer is None:
         return False
-    return "dialect" in x.facts or wording.says_lost(said(x))
+    return bool(x.dialect) or wording.says_lost(said(x))

@@ -78,8 +78,8 @@ class Memory:
     def entered(self, x: Exchange) -> None:
         """A request was read: get ready what the checks look at."""
         place, party = self.place(x.endpoint), self.party(x.client, x.endpoint)
-        kept = Notes(place, party, self._talks, untimed="untimed" in x.facts)
-        x.facts["rules"] = kept
+        kept = Notes(place, party, self._talks, untimed=x.untimed)
+        x.notes = kept
         if x.era is Era.STATELESS:
             return
         if x.session is not None:
@@ -256,8 +256,7 @@ class Memory:
     def _initialized(self, x: Exchange, kept: Notes, result: dict[str, Any], at: float) -> None:
         """The result of `initialize` was read."""
         kept.party.initializing.pop(x.id, None)
-        opened = x.facts.get("opened")
-        session = opened if isinstance(opened, Session) else None
+        session = x.opened
         assigned = x.answer_headers.get(h.SESSION_ID) if x.answer_headers else None
         if session is None and assigned:
             return  # initialized again: the session is what it was

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ...options import Settings
-from ...rules import Judge
 from ...wire.text import counted
 from ..client import Client, ClientKey, ProcessLike
 from ..decisions import End, Retry
 from ..exchange import Exchange, Finish
 from ..ledger import Ledger
+from ..observer import Observer
+from ..policy import Policy
 from ..records import Change, Weight
 from ..recovery.machine import Recovery
 from ..reporter import Telling
@@ -31,22 +31,24 @@ AT_EXIT = "the proxy ends"
 class Endings:
     """Decides which sessions are to be ended, and notes how that went."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, recovery: Recovery, judge: Judge, telling: Telling) -> None:
-        self.settings = settings
-        self.evidence = Evidence(_graces(settings))
+    def __init__(
+        self, policy: Policy, ledger: Ledger, recovery: Recovery, observer: Observer, telling: Telling
+    ) -> None:
+        self.policy = policy
+        self.evidence = Evidence(_graces(policy))
         self._ledger = ledger
         self._recovery = recovery
-        self._judge = judge
+        self._observer = observer
         self._telling = telling
         self._backlog: deque[Session] = deque()
         self._replaced: deque[End] = deque()
 
-    def configure(self, settings: Settings, at: float) -> None:
+    def configure(self, policy: Policy, at: float) -> None:
         """Take over other settings."""
-        before, self.settings = self.settings, settings
-        if _graces(settings) != self.evidence.graces:
-            self.evidence.regrade(_graces(settings), self._ledger.sessions.values(), at)
-        if settings.mcp_end == "on" != before.mcp_end:
+        before, self.policy = self.policy, policy
+        if _graces(policy) != self.evidence.graces:
+            self.evidence.regrade(_graces(policy), self._ledger.sessions.values(), at)
+        if policy.end == "on" != before.end:
             self._backlog.extend(s for s in self._ledger.sessions.values() if s.state is State.ABANDONED)
 
     # Who is gone
@@ -95,7 +97,7 @@ class Endings:
     def tick(self, at: float) -> list[End]:
         """Time has passed: the sessions that are due by evidence, and what else waits. To be called every second."""
         found = self.more(at)
-        if self.settings.mcp_end == "off":
+        if self.policy.end == "off":
             return found
         for session, due in self.evidence.due(at):
             if session.apply(Cause.ORPHANED, at, due.evidence):
@@ -151,8 +153,8 @@ class Endings:
         """Decide to end a session that its client has left."""
         session.evidence = evidence
         if certain and not by_hand:
-            self._judge.abandoned(session, at)
-        mode = "on" if by_hand else self.settings.mcp_end
+            self._observer.abandoned(session, at)
+        mode = "on" if by_hand else self.policy.end
         if session.kept and not by_hand:
             self._telling.change(session, "is kept", evidence)
         elif mode == "log":
@@ -193,7 +195,7 @@ class Endings:
 
     def at_exit(self, at: float) -> list[End]:
         """The proxy ends: the sessions that are to be ended with it."""
-        which = self.settings.mcp_end_at_exit
+        which = self.policy.end_at_exit
         if which == "none":
             return []
         found: list[End] = []
@@ -272,7 +274,7 @@ class Endings:
             session.streams.clear()
             self._recovery.forget(session)
             self.evidence.forget(session)
-            if self.settings.mcp_end == "on" and self._ledger.endpoint(session.endpoint, at).ends_sessions:
+            if self.policy.end == "on" and self._ledger.endpoint(session.endpoint, at).ends_sessions:
                 # Another replica may still hold what a recovery replaced.
                 self._replaced.extend(End(session, "replaced", old, final=False) for old in session.replaced)
                 session.replaced.clear()
@@ -305,5 +307,5 @@ class Endings:
         return self.more(at)
 
 
-def _graces(settings: Settings) -> Graces:
-    return Graces(settings.mcp_end_after_stream, settings.mcp_end_after_idle)
+def _graces(policy: Policy) -> Graces:
+    return Graces(policy.end_after_stream, policy.end_after_idle)

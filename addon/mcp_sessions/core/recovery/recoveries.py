@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...options import Settings
 from ...wire.headers import HeaderMap
 from ...wire.jsonrpc import Body
 from ...wire.text import printable
@@ -12,6 +11,7 @@ from ..decisions import Deliver, End, OnAnswer, Release, Resend, Shake
 from ..ending.endings import Endings
 from ..exchange import Exchange
 from ..ledger import Ledger
+from ..policy import Policy
 from ..records import Weight
 from ..reporter import Telling
 from ..session import Session
@@ -26,10 +26,8 @@ from .server_state import Listing, compare
 class Recoveries:
     """Tells the machine what happened, and the ledger and the log what came of it."""
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, recovery: Recovery, endings: Endings, telling: Telling
-    ) -> None:
-        self.settings = settings
+    def __init__(self, policy: Policy, ledger: Ledger, recovery: Recovery, endings: Endings, telling: Telling) -> None:
+        self.policy = policy
         self._ledger = ledger
         self._recovery = recovery
         self._endings = endings
@@ -38,12 +36,12 @@ class Recoveries:
     def lost(self, session: Session, x: Exchange, reading: Reading, at: float) -> OnAnswer:
         """A request was refused because the server has lost its session."""
         try:
-            if self.settings.mcp_recover == "off":
+            if self.policy.recover == "off":
                 raise GaveUp("mcp_recover is off")
             at_first_use = session.generation > 0 and session.answered == session.answered_before
             if at_first_use and x.generation == session.generation and session.state is State.OPEN:
                 self._died_young(session, x, at)
-            decision = self._recovery.refused(x, treatment(x, self.settings.mcp_recover), at)
+            decision = self._recovery.refused(x, treatment(x, self.policy.recover), at)
         except GaveUp as e:
             if x.generation == session.generation:  # what an older one was told says nothing of this one
                 session.apply(Cause.REFUSED, at, reading.reason)
@@ -60,7 +58,7 @@ class Recoveries:
 
     def initialize_refused(self, x: Exchange) -> OnAnswer:
         """An `initialize` was refused for the stale session id on it: it is sent again without."""
-        if self.settings.mcp_recover == "off" or x.attempts:
+        if self.policy.recover == "off" or x.attempts:
             return Deliver(original=x.attempts > 0)
         return Resend("")
 
