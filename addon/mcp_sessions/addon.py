@@ -33,12 +33,13 @@ from .proxy.deleting import Deleting
 from .proxy.failing import described, fail_open
 from .proxy.flows import Live, set_session_id
 from .proxy.identification import Identifying
-from .proxy.outbound import OWN, OwnRequests
+from .proxy.metadata import OWN, PRESENTED
+from .proxy.outbound import OwnRequests
 from .proxy.recovering import Recovering
 from .proxy.streams import StreamReader, content
 from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
-from .recordings.playback import PRESENTED, Playback
+from .recordings.playback import Playback
 from .rules import Judge
 from .store.keeping import FILE as LEDGER_FILE
 from .store.keeping import Remembering

@@ -12,9 +12,8 @@ from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Metadata
 from mitmproxy.test import taddons, tflow
 
-from mcp_sessions.proxy.marks import CLIENT
-from mcp_sessions.proxy.outbound import OWN
-from mcp_sessions.proxy.streams import ARRIVALS, TRUNCATED, StreamReader
+from mcp_sessions.proxy.metadata import ARRIVALS, CLIENT, OWN, TRUNCATED
+from mcp_sessions.proxy.streams import StreamReader
 from mcp_sessions.views import contentview
 from mcp_sessions.views.contentview import McpView
 from mcp_sessions.wire.sse import Event, encode

@@ -8,7 +8,7 @@ from mitmproxy.utils.emoji import emoji
 
 from mcp_sessions.addon import McpSessions
 from mcp_sessions.proxy import marks
-from mcp_sessions.proxy.outbound import OWN
+from mcp_sessions.proxy.metadata import CLIENT, OWN
 from mcp_sessions.wire.headers import HeaderMap
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
@@ -23,7 +23,7 @@ async def test_a_flow_says_what_it_is_and_whose() -> None:
         assert opened.comment == "initialize · session 7f3a9c"
         flow = await pass_through(addon, post(CALL, SESSION, **{"mcp-protocol-version": "2025-06-18"}), ANSWER)
         assert flow.comment == "tools/call echo · session 7f3a9c"
-        assert flow.metadata[marks.CLIENT]
+        assert flow.metadata[CLIENT]
         assert flow.marked == ""
         assert SESSION not in str(flow.metadata)
         assert flowfilter.match('~meta "mcp_session: 7f3a9c"', flow)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mitmproxy import http
 
 from ..core.exchange import Exchange
-from ..recordings.playback import PROCESS
 from ..wire import headers as h
+from .metadata import PROCESS
 from .streams import StreamReader
 
 

@@ -13,19 +13,7 @@ from ..core.exchange import Exchange
 from ..core.session import Session
 from ..rules import catalogue
 from ..wire.text import printable
-
-SESSION = "mcp_session"
-"""Flow metadata: short label of the session. `~meta "mcp_session: 7f3a"` finds its flows."""
-
-NUMBER = "mcp_session_number"
-"""Flow metadata: the session's number in the ledger, for labels need not be unique."""
-
-CLIENT = "mcp_client"
-"""Flow metadata: label of the client. Every MCP flow has it."""
-
-_COMMENT = "mcp_comment"
-_RULES = "mcp_rules"
-_MARK = "mcp_mark"
+from .metadata import CLIENT, COMMENT, MARK, NUMBER, RULES, SESSION
 
 REFUSED = ":no_entry:"
 VIOLATION = ":warning:"
@@ -74,7 +62,7 @@ def own(flow: mflow.Flow, session: Session, what: str) -> None:
 def refused(flow: mflow.Flow, x: Exchange, status: int, again: str) -> None:
     """The copy of an exchange that the server refused and that is sent again in the flow `again`."""
     flow.comment = ""
-    for key in (_COMMENT, _MARK, _RULES):
+    for key in (COMMENT, MARK, RULES):
         flow.metadata.pop(key, None)
     flow.marked = ""
     words = [f"refused {status}: {printable(x.what, 100)}"]
@@ -87,12 +75,12 @@ def refused(flow: mflow.Flow, x: Exchange, status: int, again: str) -> None:
 
 def mark_rules(flow: mflow.Flow, rule_ids: Iterable[str]) -> None:
     """Mark a flow that breaks these rules, and name them in its comment."""
-    before: list[str] = flow.metadata.get(_RULES, [])
+    before: list[str] = flow.metadata.get(RULES, [])
     rules = list(dict.fromkeys([*before, *rule_ids]))
     if rules == before:
         return
-    flow.metadata[_RULES] = rules
-    base = str(flow.metadata.get(_COMMENT, "")).removesuffix(_broken(before)).removesuffix(" · ")
+    flow.metadata[RULES] = rules
+    base = str(flow.metadata.get(COMMENT, "")).removesuffix(_broken(before)).removesuffix(" · ")
     write(flow, " · ".join(part for part in (base, _broken(rules)) if part))
     mark(flow, VIOLATION)
 
@@ -111,8 +99,8 @@ def belongs_to(flow: mflow.Flow, session: Session) -> str:
 
 def write(flow: mflow.Flow, text: str) -> None:
     """Put a text into the flow's comment: in the place of the one before, or behind what a user wrote."""
-    before = flow.metadata.get(_COMMENT)
-    flow.metadata[_COMMENT] = text
+    before = flow.metadata.get(COMMENT)
+    flow.metadata[COMMENT] = text
     if not flow.comment:
         if before is None:
             flow.comment = text  # else the user has emptied it
@@ -124,10 +112,10 @@ def write(flow: mflow.Flow, text: str) -> None:
 
 def mark(flow: mflow.Flow, marker: str) -> None:
     """Set a marker, unless the user has set one or a more important one stands there."""
-    mine = flow.metadata.get(_MARK, "")
+    mine = flow.metadata.get(MARK, "")
     if flow.marked != mine or (mine in _RANK and _RANK.index(marker) <= _RANK.index(mine)):
         return
-    flow.marked = flow.metadata[_MARK] = marker
+    flow.marked = flow.metadata[MARK] = marker
 
 
 def flows_of(flows: Iterable[mflow.Flow], sessions: Collection[Session]) -> list[mflow.Flow]:

@@ -20,12 +20,7 @@ from ..wire.headers import JSON, SSE, Fields, HeaderMap, carried_over
 from ..wire.jsonrpc import Body, Kind, parse
 from ..wire.sse import Decoder
 from . import marks
-
-OWN = "mcp_own"
-"""Flow metadata: what kind of flow of the proxy's own it is. Such flows are never taken for a client's."""
-
-REFUSED = "refused"
-"""The kind of own flow that keeps a refused answer; the client's flow carries the answer to the second attempt."""
+from .metadata import OWN
 
 CLOSING = 2.0
 """Seconds that a request which was given up has for closing its connection."""

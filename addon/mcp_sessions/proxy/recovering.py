@@ -15,14 +15,14 @@ from mitmproxy import ctx, eventsequence, exceptions, http
 from ..core.core import Core
 from ..core.decisions import Deliver, End, OnAnswer, OnRequest, Release, Reply, Resend, Shake, Wait
 from ..core.session import Session
-from ..recordings.playback import AGAIN, PRESENTED
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.text import printable
 from . import marks, resend
 from .failing import described
 from .flows import Live, set_session_id
-from .outbound import OWN, REFUSED, Order, OwnRequests
+from .metadata import OWN, PRESENTED, REFUSED, SENT_AGAIN
+from .outbound import Order, OwnRequests
 from .shaking import Shaking
 from .streams import content
 from .tasks import Tasks
@@ -158,7 +158,7 @@ class Recovering:
         self.core.recoveries.resent(live.x)
         refused = self._keep_refused(live)
         live.refused = live.refused or refused
-        flow.metadata[AGAIN] = live.x.attempts
+        flow.metadata[SENT_AGAIN] = live.x.attempts
         if live.x.presented is not None:
             flow.metadata[PRESENTED] = live.x.presented
         set_session_id(flow.request.headers, decision.session_id)

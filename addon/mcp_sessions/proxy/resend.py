@@ -34,11 +34,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
-AGAIN = "mcp_again"
-"""Flow metadata, there for a moment only: the answer at hand is to be dropped and the request sent again."""
-
-BROKEN_BY = "mcp_broken_by"
-"""Flow metadata: which side an error of the flow came from, `client` or `server`."""
+from .metadata import BROKEN_BY, TO_BE_SENT_AGAIN
 
 _FIRST_ID = 1 << 40  # far beyond any id that a client's connection could count up to
 _upstream_ids = count(_FIRST_ID)
@@ -83,7 +79,7 @@ class ResendingStream(HttpStream):
             except StopIteration:
                 break
             reply = yield command
-            if self.flow.metadata.pop(AGAIN, None) and not already_streamed:
+            if self.flow.metadata.pop(TO_BE_SENT_AGAIN, None) and not already_streamed:
                 sending.close()
                 yield from self._send_again()
                 return
@@ -154,7 +150,7 @@ class ResendingStream(HttpStream):
 
 def again(flow: http.HTTPFlow) -> None:
     """From a `response` hook: drop this answer and send the request, as it now is, again."""
-    flow.metadata[AGAIN] = True
+    flow.metadata[TO_BE_SENT_AGAIN] = True
 
 
 def broken_by_client(flow: http.HTTPFlow) -> bool:

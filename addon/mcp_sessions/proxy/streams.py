@@ -10,21 +10,15 @@ from mitmproxy import http
 
 from ..wire.coding import CodingError, Undo, decoded
 from ..wire.sse import Decoder, Event
+from .metadata import ARRIVALS, TRUNCATED
 
 logger = logging.getLogger(__name__)
 
 DECODED_LIMIT = 1 << 30
 """Bytes that a compressed stream may grow to before it is no longer read along."""
 
-ARRIVALS = "mcp_arrivals"
-"""Flow metadata: when each event of the stream was complete, seconds since the epoch, in order."""
-
 ARRIVALS_LIMIT = 10_000
 """Events of one stream whose time is kept."""
-
-TRUNCATED = "mcp_truncated"
-"""Flow metadata: bytes of the stream that are not in the flow, because `mcp_body_limit` was reached."""
-
 
 CONTENT_LIMIT = 64 * 1024 * 1024
 """Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""

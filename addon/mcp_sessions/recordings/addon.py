@@ -12,7 +12,7 @@ from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.log import ALERT
 
 from ..options import Settings
-from ..proxy.outbound import OWN
+from ..proxy.metadata import OWN
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
 from ..wire.text import counted

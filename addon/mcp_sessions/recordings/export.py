@@ -17,10 +17,11 @@ from mitmproxy import version as mitmproxy_version
 from mitmproxy.addons.savehar import SaveHar
 
 from ..core.records import AnyRecord, Violation
+from ..proxy.metadata import PRESENTED, RULES
 from ..wire.headers import HeaderMap
 from .naming import Named
-from .playback import PRESENTED, Playback
-from .reading import RULES, RecordingError, body_of, exchanges_in
+from .playback import Playback
+from .reading import RecordingError, body_of, exchanges_in
 from .redact import Redactor
 from .report import About, Broken, report
 

@@ -18,21 +18,14 @@ from ..core.policy import Policy
 from ..core.records import AnyRecord
 from ..core.session import Endpoint
 from ..core.states import Cause
-from ..proxy.outbound import OWN, REFUSED
-from ..proxy.streams import ARRIVALS, undone
+from ..proxy.metadata import ARRIVALS, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN
+from ..proxy.streams import undone
 from ..rules import Judge, Level
 from ..wire import headers as h
 from ..wire.coding import CodingError
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
 from ..wire.sse import Decoder, Event
-
-PRESENTED = "mcp_presented"
-"""Flow metadata: the session id as the client sent it, where the proxy put another in its place."""
-PROCESS = "mcp_process"
-"""Flow metadata: name, pid, start time and parent's pid of the process behind it."""
-AGAIN = "mcp_sent_again"
-"""Flow metadata: how often the request was sent again by the proxy."""
 
 PAUSE = 0.5
 """Seconds without another flow after which those read from a file are judged."""
@@ -153,7 +146,7 @@ class _Telling:
         if not connection.identified:
             core.identified(connection, _process(flow), at)
         x = core.exchange(flow.id, request.method, request.url, endpoint, headers, request.raw_content, connection, at)
-        again = flow.metadata.get(AGAIN, 0)
+        again = flow.metadata.get(SENT_AGAIN, 0)
         x.attempts = again if isinstance(again, int) else 0
         streams = flow.response is not None and HeaderMap(flow.response.headers.fields).content_type == h.SSE
         if streams and not isinstance(flow.metadata.get(ARRIVALS), list):

@@ -9,18 +9,13 @@ from typing import Any
 
 from mitmproxy import exceptions, http, io
 
-from ..proxy.marks import CLIENT, NUMBER, SESSION
-from ..proxy.outbound import OWN
-from ..proxy.streams import ARRIVALS, TRUNCATED
+from ..proxy.metadata import ARRIVALS, CLIENT, NUMBER, OWN, PRESENTED, PROCESS, RULES, SESSION, TRUNCATED
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, parse
 from ..wire.recognition import is_mcp
 from . import recorded
-from .playback import PRESENTED, PROCESS
 from .recorded import Recorded
-
-RULES = "mcp_rules"
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes that a body may grow to when its content coding is undone."""

@@ -11,9 +11,6 @@ from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message, parse
 from ..wire.sse import Decoder, Event
 
-REFUSED = "refused"
-"""Kind of a flow of the proxy's own: the copy of an exchange that the server refused, and that was sent again."""
-
 
 @dataclass(frozen=True, slots=True)
 class Arrival:

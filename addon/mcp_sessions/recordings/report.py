@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ..proxy.metadata import REFUSED
 from ..rules import catalogue
 from ..wire.jsonrpc import Kind, Message, parse
 from .markup import block, code, diagram, shown
-from .recorded import REFUSED, Conversation, Recorded, conversations
+from .recorded import Conversation, Recorded, conversations
 
 LIMIT = 60_000
 """Characters of a report; an issue takes 65,536."""

@@ -9,9 +9,7 @@ from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ..proxy.marks import CLIENT
-from ..proxy.outbound import OWN
-from ..proxy.streams import ARRIVALS, TRUNCATED
+from ..proxy.metadata import ARRIVALS, CLIENT, OWN, TRUNCATED
 from ..wire.coding import CodingError, Undo
 from ..wire.headers import SSE, HeaderMap
 from ..wire.jsonrpc import PARSE_LIMIT, Body, dump, parse
