@@ -44,16 +44,24 @@ def main(arguments: list[str]) -> int:
 
             return recordings(arguments)
         case ["readme", name]:
-            from .views.readme import filled
-
             target = Path(name)
-            target.write_text(filled(target.read_text("utf-8")), "utf-8")
+            target.write_text(readme(target.read_text("utf-8")), "utf-8")
         case ["-h" | "--help"]:
             print(USAGE)
         case _:
             print(USAGE, file=sys.stderr)
             return 2
     return 0
+
+
+def readme(page: str) -> str:
+    """The page with its tables of options and commands made anew."""
+    from .options import Settings
+    from .recordings.addon import Recordings
+    from .views.commands import Commands
+    from .views.readme import commands, filled, options
+
+    return filled(page, {"options": options(Settings), "commands": commands(Commands, Recordings)})
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class McpSessions:
         self.began = time.time()
         self.own = OwnRequests()
         self.commands = Commands(self)
-        self.recordings = Recordings(lambda: self.settings)
+        self.recordings = Recordings()
         self.streams: LiveStreams | None = None
         self.status: Status | None = None
         self.remembering: Remembering | None = None
@@ -151,7 +151,9 @@ class McpSessions:
         self.identifying.enable(self.settings.mcp_identify == "on")
         if self._running and "mcp_ledger" in updated:
             self._remember()
-        self.recordings.configure(updated)
+        self.recordings.redact = self.settings.mcp_redact
+        if self._running and "mcp_replay" in updated:
+            self.recordings.replay(self.settings.mcp_replay)
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
@@ -164,7 +166,7 @@ class McpSessions:
             self.streams = LiveStreams(_refresh)
         self._start_status()
         self.commands.running()
-        self.recordings.running()
+        self.recordings.replay(self.settings.mcp_replay)
         application = getattr(ctx.master, "app", None)
         if application is not None:
             from .views import web  # only mitmweb has what it needs
@@ -247,7 +249,7 @@ class McpSessions:
         except Exception as e:
             logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:
-            self.reporting.sum_up(self.settings)
+            self.reporting.sum_up(self.settings.fail_on)
             self._close()
 
     def _close(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import mitmproxy.types
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.log import ALERT
 
-from ..options import Settings
 from ..proxy.metadata import OWN
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
@@ -29,26 +28,40 @@ KEEP_SECRETS = "--keep-secrets"
 class Recordings:
     """Exports what mitmproxy holds, and sends MCP requests to a recording."""
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
+        self.redact: Sequence[str] = ()
+        """What else is secret in an export, as `naming.named` reads it."""
         self._serving: ReplayServer | None = None
-        self._running = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def running(self) -> None:
-        """Mitmproxy is up: so is the recording that stands in for the server."""
-        self._running = True
-        self._serve()
+    def replay(self, path: str) -> None:
+        """Let the recording in this file stand in for the server from now on; the empty path: none.
 
-    def configure(self, updated: set[str]) -> None:
-        """Another recording, or none any more."""
-        if self._running and "mcp_replay" in updated:
-            self._serve()
+        Raises:
+            OptionsError: when it can't be read, or nothing can listen.
+        """
+        self.done()
+        if not path:
+            return
+        from .replay_server import ReplayServer  # only who replays has to wait for it
+
+        try:
+            serving = ReplayServer(exchanges_in(chosen(flows_in(path))))
+            serving.listen()
+        except (RecordingError, OSError) as e:
+            raise exceptions.OptionsError(f"mcp_replay: {e}") from None
+        self._serving = serving
+        # Otherwise mitmproxy connects to the server before anything is asked, and it need not be there.
+        ctx.options.update(connection_strategy="lazy")
+        logger.info(f"mcp: {path} stands in for the server; nothing is brought back or ended meanwhile")
 
     def done(self) -> None:
         """Stop listening."""
-        self._running = False
-        self._leave()
+        if self._serving is not None:
+            task = asyncio.get_running_loop().create_task(self._serving.close())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._serving = None
 
     def request(self, flow: http.HTTPFlow) -> None:
         """Send an MCP request to the recording instead of the server."""
@@ -88,36 +101,12 @@ class Recordings:
 
     async def _export(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool) -> None:
         try:
-            written = await asyncio.to_thread(_exported, flows, path, self._settings().mcp_redact, keep_secrets)
+            written = await asyncio.to_thread(_exported, flows, path, self.redact, keep_secrets)
         except (ValueError, OSError) as e:
             logger.error(f"mcp.export: {e}")
             return
         warning = ", with its secrets: do not publish it" if keep_secrets else ""
         logger.log(ALERT, f"mcp.export: {counted(len(flows), 'flow')} written to {written}{warning}")
-
-    def _serve(self) -> None:
-        self._leave()
-        path = self._settings().mcp_replay
-        if not path:
-            return
-        from .replay_server import ReplayServer  # only who replays has to wait for it
-
-        try:
-            serving = ReplayServer(exchanges_in(chosen(flows_in(path))))
-            serving.listen()
-        except (RecordingError, OSError) as e:
-            raise exceptions.OptionsError(f"mcp_replay: {e}") from None
-        self._serving = serving
-        # Otherwise mitmproxy connects to the server before anything is asked, and it need not be there.
-        ctx.options.update(connection_strategy="lazy")
-        logger.info(f"mcp: {path} stands in for the server; nothing is brought back or ended meanwhile")
-
-    def _leave(self) -> None:
-        if self._serving is not None:
-            task = asyncio.get_running_loop().create_task(self._serving.close())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            self._serving = None
 
 
 def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], keep_secrets: bool) -> str:

@@ -1,31 +1,26 @@
-"""The README's tables of options and commands, made from the settings and the commands themselves."""
+"""The README's tables of options and commands, made from the models and classes that declare them."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import get_args
 
-from ..options import Settings
-from ..recordings.addon import Recordings
-from .commands import Commands
-
-PARTS: dict[str, Callable[[], str]] = {}
-"""The parts of a page that are generated, by the name in their markers."""
+from pydantic import BaseModel
 
 
-def filled(page: str) -> str:
-    """The page, with what stands between its markers made anew.
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """The page, with these parts between the markers of their names.
 
     Raises:
         ValueError: when the page lacks the markers of a part.
     """
-    for name, make in PARTS.items():
+    for name, part in parts.items():
         begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
         page, found = re.subn(
             f"({re.escape(begin)}\n).*?({re.escape(end)})",
-            lambda match, make=make: f"{match[1]}{make()}{match[2]}",  # type: ignore[misc]
+            lambda match, part=part: f"{match[1]}{part}{match[2]}",  # type: ignore[misc]
             page,
             count=1,
             flags=re.S,
@@ -35,10 +30,10 @@ def filled(page: str) -> str:
     return page
 
 
-def options() -> str:
+def options(settings: type[BaseModel]) -> str:
     """A table of all options; the values are those that an option is limited to."""
     rows = ["| option | default | values | meaning |", "|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    for name, field in settings.model_fields.items():
         default = ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
         values = " ".join(f"`{value}`" for value in get_args(field.annotation) if isinstance(value, str))
         meaning = (field.description or "").replace("|", "\\|")
@@ -46,10 +41,10 @@ def options() -> str:
     return "\n".join(rows) + "\n"
 
 
-def commands() -> str:
-    """A table of all commands, with their parameters."""
+def commands(*classes: type) -> str:
+    """A table of the commands that these classes have, with their parameters."""
     rows = ["| command | what it does |", "|---|---|"]
-    for member in (*vars(Commands).values(), *vars(Recordings).values()):
+    for member in (member for one in classes for member in vars(one).values()):
         name = getattr(member, "command_name", None)
         if name is None:
             continue
@@ -60,6 +55,3 @@ def commands() -> str:
         ]
         rows.append(f"| `{' '.join([name, *given])}` | {inspect.cleandoc(member.__doc__ or '')} |")
     return "\n".join(rows) + "\n"
-
-
-PARTS.update(options=options, commands=commands)

@@ -8,8 +8,8 @@ from mitmproxy import exceptions
 from mitmproxy.log import ALERT
 
 from ..core.records import AnyRecord, Violation, Weight
-from ..options import Settings
 from ..proxy.failing import described
+from ..rules import Level
 from . import summary as outcome
 from .journal import Journal
 from .log import EventLog
@@ -61,10 +61,10 @@ class Reporting:
             self._log.close()
         self._log = opened
 
-    def sum_up(self, settings: Settings) -> None:
-        """Say how it went, and what that means for the exit status of the wrapper commands."""
+    def sum_up(self, fail_on: Level | None) -> None:
+        """Say how it went; a violation of the level `fail_on` or above is what the wrapper commands fail for."""
         summary = self.outcome.summary()
         if summary:
             logger.log(ALERT, summary)
-        if self.outcome.fails(settings.fail_on):
-            outcome.FAILED.append(f"mcp_fail_on is {settings.mcp_fail_on}, and such a violation was seen")
+        if fail_on is not None and self.outcome.fails(fail_on):
+            outcome.FAILED.append(f"mcp_fail_on is {fail_on.lower()}, and such a violation was seen")
