@@ -214,7 +214,7 @@ class McpSessions:
         # Removed or loaded anew: nothing may be awaited, and nothing is ended.
         self._close()
         self.recovering.give_up()
-        succession.leave(self)
+        succession.leave(succession.Left(self.core, self.judge, self._live, self._routes))
         return None
 
     def _succeed(self) -> None:
@@ -222,7 +222,7 @@ class McpSessions:
         before = succession.predecessor()
         if before is None:
             return
-        self._live, self._routes = before._live, before._routes
+        self._live, self._routes = before.live, before.routes
         self._act_on(before.core, before.judge)
         self.core.telling.tell = self.reporting.tell
         self.core.telling.followers[:] = [self.journal.touch]

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-if TYPE_CHECKING:
-    from ..addon import McpSessions
+from mitmproxy import connection
+
+from ..core.core import Core
+from ..core.session import Session
+from ..rules import Judge
+from .flows import Live
 
 WITHIN = 5.0
 """Seconds between the end of one instance and the start of the next when a script is loaded anew."""
 
-_stopped: list[tuple[float, McpSessions]] = []
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an instance leaves to the next: the traffic goes on meanwhile."""
+
+    core: Core
+    judge: Judge
+    live: dict[str, Live]
+    """The exchanges that are under way, by the id of their flow."""
+    routes: WeakKeyDictionary[Session, connection.Client]
+    """The connection that each session was used on last."""
 
 
-def leave(instance: McpSessions) -> None:
+_stopped: list[tuple[float, Left]] = []
+
+
+def leave(left: Left) -> None:
     """Note that an instance was stopped, though mitmproxy goes on."""
-    _stopped[:] = [(time.monotonic(), instance)]
+    _stopped[:] = [(time.monotonic(), left)]
 
 
-def predecessor() -> McpSessions | None:
-    """The instance that was stopped a moment ago; only the first to ask gets it."""
-    at, instance = _stopped.pop() if _stopped else (0.0, None)
-    return instance if time.monotonic() - at <= WITHIN else None
+def predecessor() -> Left | None:
+    """What the instance that was stopped a moment ago has left; only the first to ask gets it."""
+    at, left = _stopped.pop() if _stopped else (0.0, None)
+    return left if time.monotonic() - at <= WITHIN else None
