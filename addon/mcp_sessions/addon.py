@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,7 +16,6 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection as mconnection
 from mitmproxy import ctx, exceptions, flowfilter, hooks, http
-from mitmproxy.tools.dump import DumpMaster
 
 from .core.client import Client
 from .core.core import Core
@@ -43,12 +41,10 @@ from .recordings.playback import Playback
 from .rules import Judge
 from .store.keeping import FILE as LEDGER_FILE
 from .store.keeping import Remembering
-from .views import contentview
-from .views.commands import Commands
 from .views.journal import Journal
-from .views.live import LiveStreams
 from .views.reporting import Reporting
-from .views.status import Screen, Status
+from .views.shown import Shown, View
+from .views.views import install
 from .wire import headers as h
 from .wire.headers import HeaderMap
 from .wire.recognition import is_mcp
@@ -78,12 +74,17 @@ class McpSessions:
         self.core = Core(self.settings.policy, self.reporting.tell, self.judge)
         self.core.telling.followers.append(self.reporting.journal.touch)
         self.playback = Playback(self.reporting.tell, _judged)
-        self.began = time.time()
         self.own = OwnRequests()
-        self.commands = Commands(self)
         self.recordings = Recordings()
-        self.streams: LiveStreams | None = None
-        self.status: Status | None = None
+        self.shown = Shown(
+            ledger=lambda: self.core.ledger,
+            journal=self.reporting.journal,
+            end=lambda session: self.end(self.core.end_by_hand(session, time.time())),
+            reinit=lambda session: self.recovering.reinit(session),
+            keep=lambda session, keep: self.core.keep(session, keep, time.time()),
+            refresh=_refresh,
+        )
+        self.views: list[View] = []
         self.remembering: Remembering | None = None
         self._live: dict[str, Live] = {}
         self._routes: WeakKeyDictionary[Session, mconnection.Client] = WeakKeyDictionary()
@@ -92,7 +93,6 @@ class McpSessions:
         """Flows that were read from a file."""
         self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._uninstall: Callable[[], None] | None = None
-        self._leave_web: Callable[[], None] | None = None
         self._running = False
         self.checking = Checking(self._flow_of, _judged)
         self.identifying = Identifying(self.core, self._tasks, self.end)
@@ -116,12 +116,11 @@ class McpSessions:
     # Life of the addon
 
     def load(self, loader: Any) -> None:
-        """Declare the options."""
+        """Declare the options, and what there is to see and to ask for."""
         declare(loader)
-        contentview.register()
-        # Not as addons of their own: mitmproxy asks every one of them at every event of every flow.
-        for commands in (self.commands, self.recordings):
-            loader.master.commands.collect_commands(commands)
+        # Not as an addon of its own: mitmproxy asks every one of them at every event of every flow.
+        loader.master.commands.collect_commands(self.recordings)
+        self.views = install(self.shown)
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
@@ -142,6 +141,7 @@ class McpSessions:
         except ValueError as e:
             raise exceptions.OptionsError(str(e)) from None
         self.settings, self._filter = chosen, wanted
+        self.shown.status = self.settings.mcp_status
         self.reporting.open_log(self.settings.mcp_log)
         self.core.configure(self.settings.policy, time.time())
         for judging in (self.judge, self.playback):
@@ -162,16 +162,9 @@ class McpSessions:
         self._succeed()
         self._tasks.start(self._tick())
         self._remember()
-        if ctx.master.addons.get("view") is not None:
-            self.streams = LiveStreams(_refresh)
-        self._start_status()
-        self.commands.running()
+        for view in self.views:
+            view.running()
         self.recordings.replay(self.settings.mcp_replay)
-        application = getattr(ctx.master, "app", None)
-        if application is not None:
-            from .views import web  # only mitmweb has what it needs
-
-            self._leave_web = web.install(application, self)
         try:
             self._uninstall = resend.install()
             self.recovering.in_place = True
@@ -180,15 +173,6 @@ class McpSessions:
                 f"mcp: this mitmproxy is not as expected ({e}): requests are sent again in a buffered way, "
                 "so that their progress arrives at the end"
             )
-
-    def _start_status(self) -> None:
-        wanted = self.settings.mcp_status
-        terminal = sys.stdout.isatty() and isinstance(ctx.master, DumpMaster)
-        if wanted == "off" or (wanted == "auto" and not terminal):
-            return
-        screen = Screen(sys.stdout) if terminal else None
-        self.status = Status(self.core.ledger, self.journal, screen, logger.info)
-        self.status.start()
 
     def done(self) -> Coroutine[Any, Any, None] | None:
         """Leave mitmproxy as it was found; when it ends, end the sessions that nobody else could end."""
@@ -199,16 +183,9 @@ class McpSessions:
             self._uninstall = None
         self._tasks.cancel()
         self.identifying.close()
-        self.commands.done()
+        for view in self.views:
+            view.done()
         self.recordings.done()
-        if self.streams:
-            self.streams.close()
-        if self.status:
-            self.status.close()
-            self.status = None
-        if self._leave_web:
-            self._leave_web()
-            self._leave_web = None
         if self._ends:
             return self._finish()
         # Removed or loaded anew: nothing may be awaited, and nothing is ended.
@@ -340,7 +317,7 @@ class McpSessions:
         )
         live = self._live[flow.id] = Live(x, flow)
         decision = self.core.requested(x)
-        if self.streams is not None:  # somebody may look at it before it is answered
+        if self.shown.watchers:  # somebody may look at it before it is answered
             marks.annotate(flow, x)
         if x.session is not None:
             self._routes[x.session] = flow.client_conn
@@ -397,13 +374,12 @@ class McpSessions:
 
     def _showing(self, live: Live) -> Callable[[], None] | None:
         """What is to be called when a stream moves on, so that those who look at it see it."""
-        streams = self.streams
-        if streams is None:
+        if not self.shown.watchers:
             return None
 
         def show() -> None:
             if live.reader is not None:
-                streams.changed(live.flow, live.reader)
+                self.shown.changed(live.flow, live.reader)
 
         return show
 
@@ -459,8 +435,7 @@ class McpSessions:
         self._live.pop(live.flow.id, None)
         if live.reader is not None and live.reader.unread:
             live.x.unread = True
-        if self.streams is not None:
-            self.streams.over(live.flow)
+        self.shown.over(live.flow)
         ends = self.core.finished(live.x, finish, time.time())
         live.note_process(live.flow)
         marks.annotate(live.flow, live.x)

@@ -158,7 +158,8 @@ async def test_ten_thousand_sessions_do_not_stall_the_page(page: Page, tmp_path:
     script = tmp_path / "many.py"
     script.write_text(
         "import time\n"
-        "from mcp_sessions.ledger import Client, ClientKey, Endpoint, Session\n"
+        "from mcp_sessions.core.client import Client, ClientKey\n"
+        "from mcp_sessions.core.session import Endpoint, Session\n"
         "from mitmproxy import ctx\n"
         "def running():\n"
         "    addon = next(a for a in ctx.master.addons.lookup.values() if type(a).__name__ == 'McpSessions')\n"

@@ -15,11 +15,15 @@ from mitmproxy.test import taddons
 
 from mcp_sessions.addon import McpSessions
 from mcp_sessions.core.states import State
-from mcp_sessions.views.commands import SessionName
+from mcp_sessions.views.commands import Commands, SessionName
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
 
 FIRST, SECOND, TWIN = "7f3a9c1e5b2d4680aa", "c0ffee1234567890bb", "7f3a9c1e5b2d4680zz"
+
+
+def commands(addon: McpSessions) -> Commands:
+    return next(view for view in addon.views if isinstance(view, Commands))
 
 
 class Console:
@@ -45,11 +49,11 @@ class Console:
 async def console() -> AsyncIterator[Console]:
     addon = McpSessions()
     with taddons.context(view.View(), addon) as context:
-        addon.commands.running()
+        commands(addon).running()
         made = Console(addon, context)
         await made.traffic()
         yield made
-        addon.commands.done()
+        commands(addon).done()
         addon.done()
 
 
@@ -105,9 +109,9 @@ async def test_a_session_is_a_flow_specification(console: Console) -> None:
 
 
 async def test_flow_specifications_are_as_before_once_the_addon_is_gone(console: Console) -> None:
-    console.addon.commands.done()
+    commands(console.addon).done()
     assert console.run("view.flows.resolve @mcp:7f3a") == []  # an expression that matches nothing
-    console.addon.commands.running()
+    commands(console.addon).running()
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ async def test_without_a_console_a_table_is_said_in_the_log(console: Console, ca
 async def test_without_flows_the_command_says_what_to_do() -> None:
     addon = McpSessions()
     with taddons.context(addon) as context:
-        addon.commands.running()
+        commands(addon).running()
         await open_session(addon, FIRST)
         with pytest.raises(exceptions.CommandError, match="mitmdump keeps no flows"):
             context.master.commands.execute("mcp.flows 7f3a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import mitmproxy.types
 from mitmproxy import command, ctx, exceptions, flow
@@ -17,9 +17,7 @@ from ..proxy import marks
 from ..rules import catalogue
 from ..rules.pages import explain
 from . import naming, table
-
-if TYPE_CHECKING:
-    from ..addon import McpSessions
+from .shown import Shown, View
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ class SessionName(str):
     __slots__ = ()
 
 
-class _SessionNames(mitmproxy.types._BaseType):
+class _SessionNames:
     """Completes and checks names of sessions."""
 
     typ = SessionName
@@ -55,14 +53,16 @@ class _SessionNames(mitmproxy.types._BaseType):
         return isinstance(val, str)
 
 
-class Commands:
+class Commands(View):
     """Commands under `mcp.`."""
 
-    def __init__(self, addon: McpSessions) -> None:
-        self._addon = addon
-        # Before the commands are collected: a parameter of an unknown type is refused.
-        mitmproxy.types.CommandTypes.typemap[SessionName] = _SessionNames(lambda: addon.core.ledger)
+    def __init__(self, shown: Shown) -> None:
+        super().__init__(shown)
         self._resolve: Callable[[str], Sequence[flow.Flow]] | None = None
+        # Before the commands are collected: a parameter of an unknown type is refused.
+        mitmproxy.types.CommandTypes.typemap[SessionName] = cast(Any, _SessionNames(shown.ledger))
+        # Not as an addon of its own: mitmproxy asks every one of them at every event of every flow.
+        ctx.master.commands.collect_commands(self)
 
     def running(self) -> None:
         """Let flow specifications name a session."""
@@ -79,7 +79,7 @@ class Commands:
     @command.command("mcp.sessions")
     def sessions(self) -> mitmproxy.types.Data:
         """List the sessions: whose they are and how they stand."""
-        return self._shown(table.sessions_table(self._addon.core.ledger, time.time()), "no MCP sessions yet")
+        return self._shown(table.sessions_table(self.shown.ledger(), time.time()), "no MCP sessions yet")
 
     @command.command("mcp.session")
     def session(self, session: SessionName) -> mitmproxy.types.Data:
@@ -89,12 +89,12 @@ class Commands:
     @command.command("mcp.clients")
     def clients(self) -> mitmproxy.types.Data:
         """List the clients: which process, or which address, and what they hold."""
-        return self._shown(table.clients_table(self._addon.core.ledger, time.time()), "no MCP clients yet")
+        return self._shown(table.clients_table(self.shown.ledger(), time.time()), "no MCP clients yet")
 
     @command.command("mcp.violations")
     def violations(self) -> mitmproxy.types.Data:
         """List the rules of the specification that were broken, each with its latest case."""
-        return self._shown(table.violations_table(self._addon.journal, time.time()), "no rule was broken yet")
+        return self._shown(table.violations_table(self.shown.journal, time.time()), "no rule was broken yet")
 
     @command.command("mcp.flows")
     def flows(self, session: SessionName) -> Sequence[flow.Flow]:
@@ -105,7 +105,7 @@ class Commands:
     def reinit(self, session: SessionName) -> None:
         """Shake hands with the server anew in the client's place; the client keeps its session and does not notice."""
         try:
-            self._addon.recovering.reinit(self._named(session))
+            self.shown.reinit(self._named(session))
         except ValueError as e:
             raise exceptions.CommandError(f"mcp.reinit: {e}") from None
 
@@ -113,7 +113,7 @@ class Commands:
     def end(self, session: SessionName) -> None:
         """End a session now: send its DELETE, whoever uses it."""
         try:
-            self._addon.end(self._addon.core.end_by_hand(self._named(session), time.time()))
+            self.shown.end(self._named(session))
         except ValueError as e:
             raise exceptions.CommandError(f"mcp.end: {e}") from None
 
@@ -121,7 +121,7 @@ class Commands:
     def keep(self, session: SessionName, keep: bool = True) -> None:
         """Protect a session from being ended by the proxy; with false, protect it no longer."""
         try:
-            self._addon.core.keep(self._named(session), keep, time.time())
+            self.shown.keep(self._named(session), keep)
         except ValueError as e:
             raise exceptions.CommandError(f"mcp.keep: {e}") from None
 
@@ -138,7 +138,7 @@ class Commands:
     @command.command("mcp.sessions.names")
     def names(self) -> Sequence[str]:
         """What the newest sessions can be called in the other commands."""
-        return naming.names(self._addon.core.ledger)
+        return naming.names(self.shown.ledger())
 
     def resolve(self, flow_spec: str) -> Sequence[flow.Flow]:
         """Resolve a flow list specification to an actual list of flows; @mcp:SESSION means those of a session."""
@@ -155,7 +155,7 @@ class Commands:
 
     def _named(self, name: str) -> Session:
         try:
-            return naming.resolve(self._addon.core.ledger, name)
+            return naming.resolve(self.shown.ledger(), name)
         except ValueError as e:
             raise exceptions.CommandError(str(e)) from None
 

@@ -15,6 +15,7 @@ from ..wire.headers import SSE, HeaderMap
 from ..wire.jsonrpc import PARSE_LIMIT, Body, dump, parse
 from ..wire.recognition import is_mcp
 from .conversation import DOWN, UP, Answers, asked, body_text, stream_text
+from .shown import Shown, View
 
 PRIORITY = 10.0
 """Above mitmproxy's own views, which see JSON or nothing in particular."""
@@ -86,6 +87,14 @@ class McpStreamView(Contentview):
         """High for an event stream of an MCP flow."""
         is_stream = metadata.content_type == SSE and not data.startswith(b"{")  # of own requests only one event is kept
         return PRIORITY if is_stream and _is_mcp_flow(metadata) else -1
+
+
+class ContentViews(View):
+    """Both of them."""
+
+    def __init__(self, shown: Shown) -> None:
+        super().__init__(shown)
+        register()
 
 
 def register() -> None:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 
 from ..proxy.streams import StreamReader
+from .shown import Shown, View
 
 DELAY = 0.25
 """Seconds from a stream's event until those who look at it see it; what comes within is shown together."""
 
 
-class LiveStreams:
-    """Shows open streams. `refresh` tells mitmproxy's views that a flow has changed."""
+class LiveStreams(View):
+    """Shows open streams to those who look at the flow list; mitmdump has none."""
 
-    def __init__(self, refresh: Callable[[http.HTTPFlow], None]) -> None:
-        self._refresh = refresh
+    def __init__(self, shown: Shown) -> None:
+        super().__init__(shown)
         self._due: dict[str, asyncio.TimerHandle] = {}
+
+    def running(self) -> None:
+        """Watch, if there is somebody to show it to."""
+        if ctx.master.addons.get("view") is not None:
+            self.shown.watchers.append(self)
+
+    def done(self) -> None:
+        """Show nothing more of what has passed until now."""
+        for due in self._due.values():
+            due.cancel()
+        self._due.clear()
 
     def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
         """Something has passed on this flow's stream."""
@@ -31,13 +42,7 @@ class LiveStreams:
         if due is not None:
             due.cancel()
 
-    def close(self) -> None:
-        """Show nothing more."""
-        for due in self._due.values():
-            due.cancel()
-        self._due.clear()
-
     def _show(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
         self._due.pop(flow.id, None)
         reader.show()
-        self._refresh(flow)
+        self.shown.refresh(flow)

@@ -7,13 +7,21 @@ have to be known or redrawn. Elsewhere it is a plain line of the log, now and th
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
+import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from mitmproxy import ctx
+from mitmproxy.tools.dump import DumpMaster
+
 from ..core.ledger import Ledger
 from .journal import Journal
+from .shown import Shown, View
 from .table import totals
+
+logger = logging.getLogger(__name__)
 
 PERIOD = 0.5
 """Seconds between two looks at whether there is something new."""
@@ -67,39 +75,42 @@ class Screen:
             self._rows = 0  # the terminal is gone; that is no trouble of the traffic's
 
 
-class Status:
-    """Follows the ledger with a line: on a screen, or through `say`."""
+class Status(View):
+    """Follows the ledger with a line: on a screen, or in the log."""
 
-    def __init__(self, ledger: Ledger, journal: Journal, screen: Screen | None, say: Callable[[str], None]) -> None:
-        self._ledger = ledger
-        self._journal = journal
-        self._screen = screen
-        self._say = say
-        self._shown = ""
+    def __init__(self, shown: Shown) -> None:
+        super().__init__(shown)
+        self._screen: Screen | None = None
+        self._said = ""
         self._seen = -1
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Show it from now on."""
+    def running(self) -> None:
+        """Show it from now on, if it is wanted where mitmproxy runs."""
+        terminal = sys.stdout.isatty() and isinstance(ctx.master, DumpMaster)
+        if self.shown.status == "off" or (self.shown.status == "auto" and not terminal):
+            return
+        self._screen = Screen(sys.stdout) if terminal else None
         self._tick()
 
-    def close(self) -> None:
+    def done(self) -> None:
         """Show it no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._screen is not None:
             self._screen.close()
+            self._screen = None
 
     def _tick(self) -> None:
         period = PERIOD if self._screen is not None else PLAIN_PERIOD
         self._timer = asyncio.get_running_loop().call_later(period, self._tick)
-        text = self._shown
-        if self._journal.version != self._seen:
-            self._seen = self._journal.version
-            text = counts(self._ledger, self._journal)
+        text, journal = self._said, self.shown.journal
+        if journal.version != self._seen:
+            self._seen = journal.version
+            text = counts(self.shown.ledger(), journal)
         if self._screen is not None:
             self._screen.show(text)  # each time: the terminal may have been resized or cleared
-        elif text != self._shown:
-            self._say(text)
-        self._shown = text
+        elif text != self._said:
+            logger.info(text)
+        self._said = text

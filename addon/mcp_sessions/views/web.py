@@ -1,155 +1,31 @@
-"""The ledger as a page in mitmweb: handlers in its own web application, behind its own authentication.
-
-Nothing here changes anything: there are only GET requests, so there is nothing to forge.
-"""
+"""The page in mitmweb, where there is one: put into its web application, and taken out again."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
 
-from mitmproxy.tools.web.app import APIError, RequestHandler
-from pydantic_core import to_json
+from mitmproxy import ctx
 
-from ..proxy import marks
-from . import rows
-
-if TYPE_CHECKING:
-    from ..addon import McpSessions
-
-PATH = "/mcp"
-"""Where the page stands; mitmweb itself uses no path below it."""
-
-PATIENCE = 20.0
-"""Seconds that a request for changes waits for one."""
-
-WAITING_LIMIT = 64
-"""Requests that wait at the same time; one more is answered at once."""
-
-FLOWS = 200
-"""Flows of a session that are linked, the newest."""
-
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-_FILES = {
-    "": ("page.html", "text/html"),
-    "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
-    "timeline.js": ("timeline.js", "text/javascript"),
-}
+from .shown import Shown, View
 
 
-class _Handler(RequestHandler):
-    addon: McpSessions
+class WebPage(View):
+    """The ledger as a page."""
 
-    def initialize(self, addon: McpSessions) -> None:
-        self.addon = addon
+    def __init__(self, shown: Shown) -> None:
+        super().__init__(shown)
+        self._leave: Callable[[], None] | None = None
 
-    def set_default_headers(self) -> None:
-        super().set_default_headers()  # type: ignore[no-untyped-call]
-        self.set_header("Content-Security-Policy", _POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("Cache-Control", "no-store")
+    def running(self) -> None:
+        """Add the page to mitmweb."""
+        application = getattr(ctx.master, "app", None)
+        if application is not None:
+            from .handlers import install  # only mitmweb has what it needs
 
-    def give(self, value: object) -> None:
-        """Answer with JSON."""
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(to_json(value, inf_nan_mode="null"))
+            self._leave = install(application, self.shown)
 
-
-class Page(_Handler):
-    """The page itself, its style and its script."""
-
-    def auth_fail(self, invalid_password: bool) -> None:
-        """Let the user log in, as mitmweb does."""
-        # mitmweb's login form comes with a style of its own.
-        self.set_header(
-            "Content-Security-Policy", _POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-        )
-        self.render("login.html", invalid_password=invalid_password)
-
-    def get(self, name: str = "") -> None:
-        """Give a file of the page."""
-        file, kind = _FILES[name]
-        self.set_header("Content-Type", f"{kind}; charset=UTF-8")
-        self.finish(files(__package__).joinpath("page", file).read_bytes())
-
-    post = get  # the login form
-
-
-class Changes(_Handler):
-    """What has changed since a version; waits for a change when asked to."""
-
-    waiting = 0
-
-    async def get(self) -> None:
-        """Answer with `rows.changes`."""
-        try:
-            since = int(self.get_query_argument("since", "0"))
-        except ValueError:
-            raise APIError(400, "since is not a number") from None
-        journal = self.addon.journal
-        if since > journal.version:
-            since = 0  # the page is older than this run of the proxy
-        if since == journal.version and self.get_query_argument("wait", "") and Changes.waiting < WAITING_LIMIT:
-            await self._wait()
-        self.give({"run": self.addon.began, **rows.changes(self.addon.core.ledger, journal, since, time.time())})
-
-    async def _wait(self) -> None:
-        changed = asyncio.Event()
-        self._closed: Callable[[], None] = changed.set
-        Changes.waiting += 1
-        listeners = self.addon.journal.listeners
-        listeners.add(changed.set)
-        try:
-            await asyncio.wait_for(changed.wait(), PATIENCE)
-        except TimeoutError:
-            pass
-        finally:
-            listeners.discard(changed.set)
-            Changes.waiting -= 1
-
-    def on_connection_close(self) -> None:
-        """Nobody waits any more."""
-        if closed := getattr(self, "_closed", None):
-            closed()
-
-
-class Details(_Handler):
-    """One session with its whole history and its flows."""
-
-    def get(self, number: str) -> None:
-        """Answer with `rows.details` and the flows that mitmweb still has."""
-        session = self.addon.journal.find(int(number))
-        if session is None:
-            raise APIError(404, "There is no such session.")
-        found = marks.flows_of(self.view._store.values(), [session])[-FLOWS:]
-        flows = [[flow.id, flow.timestamp_created, flow.comment] for flow in found]
-        self.give({**rows.details(session), "flows": flows})
-
-
-def install(application: Any, addon: McpSessions) -> Callable[[], None]:
-    """Add the page to mitmweb's application; the returned function takes it out again."""
-    given = {"addon": addon}
-    before = list(application.default_router.rules)
-    application.add_handlers(
-        ".*",
-        [
-            (rf"{PATH}()", Page, given),
-            (rf"{PATH}/((?:page|timeline)\.(?:css|js))", Page, given),
-            (rf"{PATH}/changes\.json", Changes, given),
-            (rf"{PATH}/sessions/([0-9]{{1,12}})\.json", Details, given),
-        ],
-    )
-    added = [rule for rule in application.default_router.rules if rule not in before]
-
-    def uninstall() -> None:
-        for rule in added:
-            application.default_router.rules.remove(rule)
-
-    return uninstall
+    def done(self) -> None:
+        """Take it out again."""
+        if self._leave is not None:
+            self._leave()
+            self._leave = None

@@ -1,0 +1,70 @@
+"""What a view is, and what it is given: what there is to see, whom it can follow, and what a user may have done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mitmproxy import http
+
+from ..core.ledger import Ledger
+from ..core.session import Session
+from ..proxy.streams import StreamReader
+from .journal import Journal
+
+
+class Watcher(Protocol):
+    """Looks at streams while they are open."""
+
+    def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
+        """Something has passed on this flow's stream."""
+
+    def over(self, flow: http.HTTPFlow) -> None:
+        """The stream has ended: what is shown from now on is its recorded body."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Shown:
+    """What all views are given. Those who wish to be told of changes enter themselves with the journal or here."""
+
+    ledger: Callable[[], Ledger]
+    """To be asked each time: a script that was loaded anew goes on with the ledger of the one before."""
+    journal: Journal
+    end: Callable[[Session], None]
+    """End a session now, whoever uses it. This and the next two raise ValueError, one line, if it can't be done."""
+    reinit: Callable[[Session], None]
+    """Shake hands with the server anew in the client's place."""
+    keep: Callable[[Session, bool], None]
+    """Protect a session from being ended by the proxy, or protect it no longer."""
+    refresh: Callable[[http.HTTPFlow], None]
+    """Let mitmproxy's own views draw a flow again."""
+    status: str = "auto"
+    """How the user wants the status line: `auto`, `on` or `off`."""
+    watchers: list[Watcher] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
+    """When this run began; versions of the journal are worth nothing in another."""
+
+    def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
+        """Tell the watchers that something has passed on a stream."""
+        for watcher in self.watchers:
+            watcher.changed(flow, reader)
+
+    def over(self, flow: http.HTTPFlow) -> None:
+        """Tell them that there is no more to come."""
+        for watcher in self.watchers:
+            watcher.over(flow)
+
+
+class View:
+    """A view. It is made when the addon is loaded, so that it can declare what mitmproxy is to know of it."""
+
+    def __init__(self, shown: Shown) -> None:
+        self.shown = shown
+
+    def running(self) -> None:
+        """Mitmproxy is up, with all that it consists of."""
+
+    def done(self) -> None:
+        """Leave mitmproxy as it was found."""
