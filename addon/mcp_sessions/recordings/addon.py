@@ -15,14 +15,12 @@ from ..proxy.metadata import OWN
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
 from ..wire.text import counted
-from .reading import RecordingError, chosen, exchanges_in, flows_in
+from .reading import KEEP_SECRETS, RecordingError, chosen, exchanges_in, flows_in
 
 if TYPE_CHECKING:
     from .replay_server import ReplayServer
 
 logger = logging.getLogger(__name__)
-
-KEEP_SECRETS = "--keep-secrets"
 
 
 class Recordings:

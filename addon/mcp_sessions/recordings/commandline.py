@@ -12,9 +12,9 @@ import httpx
 
 from ..wire.text import printable
 from .compare import Yardstick
-from .export import KEEP_SECRETS, Export
+from .export import Export
 from .naming import named, path
-from .reading import ALL, RecordingError, chosen, exchanges_in, flows_in
+from .reading import ALL, KEEP_SECRETS, RecordingError, chosen, exchanges_in, flows_in
 from .recorded import Recorded
 from .replay_client import Manner, Result, replay
 from .replay_server import ReplayServer

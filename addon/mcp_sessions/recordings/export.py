@@ -25,9 +25,6 @@ from .reading import RecordingError, body_of, exchanges_in
 from .redact import Redactor
 from .report import About, Broken, report
 
-KEEP_SECRETS = "--keep-secrets"
-"""What has to be typed in full for an export with its secrets."""
-
 _LEFT = frozenset({"type", "version", "id"})
 """Parts of a flow's state that name its kind, and are not text."""
 

@@ -24,6 +24,10 @@ TOTAL_LIMIT = 512 * 1024 * 1024
 """Bytes of bodies that are held at once; a longer recording is taken apart by session or client first."""
 
 ALL = "all"
+"""What is chosen when a user chooses nothing less."""
+
+KEEP_SECRETS = "--keep-secrets"
+"""What has to be typed in full for an export with its secrets."""
 
 
 class RecordingError(ValueError):
