@@ -92,10 +92,13 @@ def answer_not_jsonrpc(x: Exchange) -> str | None:
 
 def _is_the_answer(x: Exchange, answer: Body) -> bool:
     """Whether it is one response, and that of the one request: as nearly always."""
-    if len(answer.messages) != 1 or answer.batch or answer.problem or x.body.batch or x.message is None:
+    if not x.responded or len(answer.messages) != 1 or answer.batch or answer.problem or x.body.batch:
         return False
     message, asked = answer.messages[0], x.message
-    return message.kind is Kind.RESPONSE and message.id == asked.id and message.has_valid_id and asked.has_valid_id
+    kind = type(message.id)
+    return (
+        message.kind is Kind.RESPONSE and (kind is int or kind is str) and asked is not None and kind is type(asked.id)
+    )
 
 
 @on_answer("MCP204", "GET")

@@ -114,18 +114,20 @@ class Notes:
 
 def notes(x: Exchange) -> Notes:
     """What is remembered of this exchange."""
-    assert isinstance(x.notes, Notes)
-    return x.notes
+    kept: Notes = x.notes  # type: ignore[assignment]  # asked a dozen times for each exchange: not verified
+    return kept
 
 
 def talk_of(x: Exchange) -> Talk | None:
     """What was said before in the session of this exchange; None if it has none that is known."""
-    return notes(x).talk
+    kept: Notes = x.notes  # type: ignore[assignment]
+    return kept.talk
 
 
 def valid_key(value: Any) -> bool:
     """Whether this may be a request id or a progress token at all: a string or a whole number."""
-    return (isinstance(value, (str, int)) and not isinstance(value, bool)) or is_whole(value)
+    kind = type(value)
+    return kind is int or kind is str or (kind is float and value.is_integer())
 
 
 def is_whole(value: Any) -> bool:
@@ -136,7 +138,9 @@ def is_whole(value: Any) -> bool:
 def progress_token(message: Message) -> Any:
     """The progress token that a request carries; None if there is none."""
     meta = message.params.get("_meta")
-    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    if not isinstance(meta, dict):
+        return None
+    token = meta.get("progressToken")
     return token if valid_key(token) else None
 
 
@@ -149,9 +153,8 @@ def meta_of(message: Message | None) -> dict[str, Any]:
 def revision_of(x: Exchange) -> str | None:
     """The revision that an exchange is judged by; None where only its era is known."""
     kept = notes(x)
-    talk = kept.talk
-    if talk is not None and talk.revision in SESSION_REVISIONS:
-        return talk.revision
+    if kept.talk is not None and kept.talk.judged_by is not None:
+        return kept.talk.judged_by
     header = x.headers.get("mcp-protocol-version")
     if x.era is Era.STATELESS:
         stateless = STATELESS_REVISIONS[0]

@@ -23,7 +23,8 @@ from .selection import Selection
 from .streams import LEFT_OPEN
 from .traits import (
     DELETE,
-    EVENT_ID,
+    DUE,
+    EVENT_AGAIN,
     GET,
     MISMATCHED,
     ON_OPEN,
@@ -56,7 +57,10 @@ class Deferred(NamedTuple):
 
     rule: Rule
     check: OnMessage
-    said: Said
+    message: Message
+    revision: str
+    answers: str | None
+    """The method of the server's request that a response of the client answers; None if that is not known."""
     x: Exchange
     at: float
     size: int
@@ -65,7 +69,8 @@ class Deferred(NamedTuple):
     def make(self) -> Finding:
         """Make the check. Never raises."""
         try:
-            return self.check(self.said)
+            answers = _asked_by_client(self.x, self.message) if self.rule.party == "server" else self.answers
+            return self.check(Said(self.message, self.revision, answers))
         except Exception as e:
             return e
 
@@ -94,7 +99,7 @@ class Judge:
         if self._memory.lingering:
             self.overdue(x.at)
         kept = self._memory.entered(x)
-        kept.traits = of_request(x) | (MISMATCHED if kept.mismatch else 0)
+        kept.traits = of_request(x, kept)
         if not x.attempts:
             revision = revision_of(x)
             checks = self._selection.request[revision, kept.traits | of_talk(kept.talk)]
@@ -132,9 +137,12 @@ class Judge:
                     self._memory.learn(kept, message)
         if not x.attempts:
             revision = revision_of(x)
-            for rule, check in self._selection.event[revision, _of_event(kept, event, body)]:
+            checks = self._selection.event[revision, _of_event(kept, event, body)]
+            arrival = Arrival(event, body, at) if checks else None
+            for rule, check in checks:
+                assert arrival is not None
                 try:
-                    verdict = check(x, Arrival(event, body, at))
+                    verdict = check(x, arrival)
                 except Exception as e:
                     self._failed(rule, e, x, at)
                     continue
@@ -198,12 +206,12 @@ class Judge:
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
         rule = deferred.rule
-        if not any(rule is judged for judged, _ in self._selection.message[deferred.said.revision, rule.party]):
+        if not any(rule is judged for judged, _ in self._selection.message[deferred.revision, rule.party]):
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
             self._failed(rule, finding, deferred.x, deferred.at)
         elif finding is not None:
-            self._found(rule, finding, deferred.said.revision, deferred.x.session, deferred.x, deferred.at)
+            self._found(rule, finding, deferred.revision, deferred.x.session, deferred.x, deferred.at)
 
     def _defer(self, x: Exchange, kept: Notes, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""
@@ -213,12 +221,9 @@ class Judge:
         if not checks:
             return
         for message in body.messages:
-            answers = None
-            if message.kind is Kind.RESPONSE and valid_key(message.id):
-                answers = _asked_by_client(x, message) if party == "server" else _asked_by_server(kept, message)
-            said = Said(message, revision, answers)
+            answers = _asked_by_server(kept, message) if party == "client" else None
             for rule, check in checks:
-                self.later(Deferred(rule, check, said, x, at, body.size // len(body.messages)))
+                self.later(Deferred(rule, check, message, revision, answers, x, at, body.size // len(body.messages)))
 
     def _judge(self, x: Exchange, checks: Iterable[tuple[Rule, OnExchange]], revision: str | None, at: float) -> None:
         for rule, check in checks:
@@ -282,10 +287,11 @@ def _of_event(kept: Notes, event: Event, body: Body | None) -> int:
     found = kept.traits & _SAME | of_talk(talk)
     if body is not None:
         found |= held(body)
-    if event.id:
-        found |= EVENT_ID
-    if talk is not None and talk.open is not None and len(talk.open) > 1:
-        found |= SEVERAL
+    if talk is not None:
+        if event.id and talk.event_ids is not None and event.id in talk.event_ids:
+            found |= EVENT_AGAIN
+        if talk.open is not None and len(talk.open) > 1:
+            found |= SEVERAL
     return found
 
 
@@ -296,14 +302,16 @@ def _at_end(kept: Notes) -> int:
         found |= STREAMED
     if kept.resulted:
         found |= RESULTED
+    if kept.due:
+        found |= DUE
     return found
 
 
 def _asked_by_client(x: Exchange, response: Message) -> str | None:
     """The method that a response of the server answers; None for one that may be answered with a task instead."""
-    asked = x.message
-    if asked is None or asked.kind is not Kind.REQUEST or asked.id != response.id:
-        asked = next((m for m in x.body.messages if m.kind is Kind.REQUEST and m.id == response.id), None)
+    if response.kind is not Kind.RESPONSE or not valid_key(response.id):
+        return None
+    asked = next((m for m in x.body.messages if m.kind is Kind.REQUEST and m.id == response.id), None)
     return asked.method if asked is not None and "task" not in asked.params else None
 
 
@@ -311,5 +319,7 @@ def _asked_by_server(kept: Notes, response: Message) -> str | None:
     """The same for a response of the client."""
     talk = kept.talk
     if talk is None or talk.shared or talk.server_asked is None:
+        return None
+    if response.kind is not Kind.RESPONSE or not valid_key(response.id):
         return None
     return talk.server_asked.get(response.id) or None

@@ -10,7 +10,7 @@ from ..core.exchange import Exchange, Finish
 from ..core.session import Endpoint, Session
 from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
-from ..wire.revision import STATELESS_REVISIONS, Era
+from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
 from . import losses, mirrored
 from .facts import LINGERING_LIMIT, PARTIES_LIMIT, Notes, Party, Place, notes, progress_token, valid_key
@@ -20,7 +20,6 @@ from .talks import (
     EVENTS_LIMIT,
     PENDING_LIMIT,
     TOKENS_LIMIT,
-    Seen,
     Stream,
     Talk,
     Token,
@@ -332,6 +331,7 @@ class Memory:
         talk.connection = x.connection.id
         version = result.get("protocolVersion")
         talk.revision = version if isinstance(version, str) else ""
+        talk.judged_by = next((known for known in SESSION_REVISIONS if known == version), None)
         talk.server_can = declared_by_server(result.get("capabilities"))
         talk.client_can = declared_by_client(x.message.params.get("capabilities") if x.message else None)
         if x.message and valid_key(x.message.id):
@@ -361,17 +361,18 @@ class Memory:
             self._message(x, kept, message, at)
             if message.method == "notifications/progress":
                 tokens = kept.talk.tokens if kept.talk is not None else kept.tokens
-                token = tokens.get(_key(message.params.get("progressToken"))) if tokens is not None else None
-                progress = message.params.get("progress")
+                params = message.params
+                token = tokens.get(_key(params.get("progressToken"))) if tokens is not None else None
+                progress = params.get("progress")
                 if token is not None and isinstance(progress, (int, float)):
                     token.last = progress if token.last is None else max(token.last, progress)
 
     def _event_id(self, talk: Talk, stream: Stream, event_id: str, data: bytes | None) -> None:
         seen = talk.seen(event_id)
-        owner = stream if seen is None or seen.stream is stream or stream.resumes else None
+        owner = stream if seen is None or seen[1] is stream or stream.resumes else None
         if talk.event_ids is None:
             talk.event_ids = Recent(EVENTS_LIMIT)
-        talk.event_ids.put(event_id, Seen(hash(data), owner))
+        talk.event_ids.put(event_id, (hash(data), owner))
 
     # The end
 

@@ -10,7 +10,7 @@ from ..wire.revision import is_revision
 from ..wire.text import printable
 from .checks import on_request
 from .facts import is_whole, talk_of, valid_key
-from .traits import BATCH, INITIALIZE, INVALID, KNOWN, NOTIFICATION, PROBLEM, REQUEST, RESPONSE
+from .traits import BATCH, INITIALIZE, INVALID, KNOWN, NOTIFICATION, ODD_ID, OTHER_VERSION, PROBLEM, REQUEST, RESPONSE
 
 JSONRPC = REQUEST | NOTIFICATION | RESPONSE
 
@@ -60,14 +60,12 @@ def version_header_missing(x: Exchange) -> str | None:
     return f"{printable(x.what)} without MCP-Protocol-Version: {printable(talk.revision)}" if talk is not None else None
 
 
-@on_request("MCP105", needs=KNOWN, unless=INITIALIZE, headers=_has_version)
+@on_request("MCP105", needs=KNOWN | OTHER_VERSION, unless=INITIALIZE, headers=_has_version)
 def version_header_differs(x: Exchange) -> str | None:
     """The revision that is named is the one that was negotiated."""
     said = x.headers.get(h.PROTOCOL_VERSION)
     talk = talk_of(x)
-    return (
-        None if talk is None or said == talk.revision else f"{printable(said)}, negotiated {printable(talk.revision)}"
-    )
+    return f"{printable(said)}, negotiated {printable(talk.revision)}" if talk is not None else None
 
 
 @on_request("MCP106", "POST", sent=INVALID | PROBLEM)
@@ -102,11 +100,10 @@ def batch_mixed(x: Exchange) -> str | None:
     )
 
 
-@on_request("MCP109", "POST", sent=REQUEST)
+@on_request("MCP109", "POST", needs=ODD_ID)
 def request_id_null(x: Exchange) -> list[str] | None:
     """The id of a request is a string or an integer."""
-    message = x.message
-    if x.body.sniffed or (message is not None and not x.body.batch and message.has_valid_id):
+    if x.body.sniffed:
         return None
     wrong = [
         f"{printable(message.method)} with id {printable(dump(message.id).decode())}"

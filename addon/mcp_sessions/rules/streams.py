@@ -14,7 +14,20 @@ from .checks import Arrival, on_event, on_finish, on_request
 from .facts import Notes, notes, revision_of, talk_of, valid_key
 from .tables import Recent
 from .talks import MESSAGES_LIMIT, Talk
-from .traits import BATCH, EVENT_ID, INVALID, KNOWN, NOTIFICATION, PROBLEM, REQUEST, RESPONSE, SEVERAL, STREAMED, TALK
+from .traits import (
+    BATCH,
+    DUE,
+    EVENT_AGAIN,
+    INVALID,
+    KNOWN,
+    NOTIFICATION,
+    PROBLEM,
+    REQUEST,
+    RESPONSE,
+    SEVERAL,
+    STREAMED,
+    TALK,
+)
 
 LEFT_OPEN = 5.0
 """Seconds after the last response that a stream may stay open."""
@@ -42,7 +55,7 @@ def event_not_jsonrpc(x: Exchange, it: Arrival) -> str | None:
     return "not a JSON-RPC message" if any(m.kind is Kind.INVALID for m in it.body.messages) else None
 
 
-@on_finish("MCP502", "POST", needs=STREAMED)
+@on_finish("MCP502", "POST", needs=STREAMED | DUE)
 def stream_without_answer(x: Exchange) -> str | None:
     """The stream of a request brings the response, or an event id to resume from."""
     kept = notes(x)
@@ -66,7 +79,7 @@ def _ended_without_response(x: Exchange, kept: Notes) -> bool:
     return x.session is None or x.session.state is State.OPEN
 
 
-@on_finish("MCP503", "POST", needs=STREAMED)
+@on_finish("MCP503", "POST", needs=STREAMED, unless=DUE)
 def stream_left_open(x: Exchange) -> str | None:
     """A POST stream ends with its response. Also asked while it is open, with the time for its end."""
     kept = notes(x)
@@ -84,14 +97,12 @@ def response_on_get_stream(x: Exchange, it: Arrival) -> str | None:
     return f"id {printable(found.id)}" if found else None
 
 
-@on_event("MCP505", needs=KNOWN | EVENT_ID)
+@on_event("MCP505", needs=KNOWN | EVENT_AGAIN)
 def event_id_reused(x: Exchange, it: Arrival) -> str | None:
     """An event id stands for one event of the session."""
     talk = talk_of(x)
-    if not it.event.id or talk is None:
-        return None
-    seen = talk.seen(it.event.id)
-    if seen is None or (seen.data == hash(it.event.data) and x.verb == "GET" and h.LAST_EVENT_ID in x.headers):
+    seen = talk.seen(it.event.id) if talk is not None and it.event.id else None
+    if seen is None or (seen[0] == hash(it.event.data) and x.verb == "GET" and h.LAST_EVENT_ID in x.headers):
         return None
     return f"id {printable(it.event.id)}"
 
@@ -129,7 +140,7 @@ def _tells_apart(message: Message) -> bool:
     return message.method == "notifications/message" and message.params.get("data") is not None
 
 
-@on_finish("MCP507", "POST", needs=STREAMED)
+@on_finish("MCP507", "POST", needs=STREAMED | DUE)
 def close_without_retry(x: Exchange) -> str | None:
     """Before a stream is closed early its server says when to come back."""
     kept = notes(x)
@@ -147,7 +158,7 @@ def retry_ignored(x: Exchange) -> str | None:
     if last is None or talk is None:
         return None
     seen = talk.seen(last)
-    stream = seen.stream if seen else None
+    stream = seen[1] if seen else None
     if stream is None or stream.retry is None or stream.ended_at is None or stream.by_client:
         return None
     waited = (x.at - stream.ended_at) * 1000

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..wire.revision import SESSION_REVISIONS
 from .tables import Ids, Recent
 
 if TYPE_CHECKING:
@@ -52,11 +51,8 @@ class Stream:
     by_client: bool = False
 
 
-class Seen(NamedTuple):
-    """An event id that was used: for which data, and on which stream (None: on several)."""
-
-    data: int
-    stream: Stream | None
+type Seen = tuple[int, Stream | None]
+"""An event id that was used: the hash of its data, and on which stream (None: on several)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +68,8 @@ class Talk:
     known_at: float | None = None
     """When the result of `initialize` was read; None if it was not seen."""
     revision: str = ""
+    judged_by: str | None = None
+    """The same, if it is one that has rules."""
     connection: str = ""
     """The connection that opened it."""
     client_can: frozenset[str] = frozenset()
@@ -128,11 +126,6 @@ class Talk:
     def known(self) -> bool:
         """Whether its history is known from the beginning."""
         return self.known_at is not None and not self.shared
-
-    @property
-    def judged_by(self) -> str | None:
-        """The revision that was agreed upon, if it is one."""
-        return self.revision if self.revision in SESSION_REVISIONS else None
 
     def wait(self, request_id: Any, kept: Notes) -> None:
         """A request waits for its response."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.exchange import Exchange
-from ..wire.headers import HeaderMap
+from ..wire.headers import PROTOCOL_VERSION, HeaderMap
 from ..wire.jsonrpc import Body, Kind
 from ..wire.revision import Era
+from .facts import Notes, valid_key
 from .talks import Talk
 
 POST = 1 << 0
@@ -40,12 +41,16 @@ RESULT = 1 << 18  # a response in it has a result
 REFUSED = 1 << 19  # it is not 2xx, or begins with an error, or was read as "the session is lost"
 
 # Of an event, or of a stream at its end
-EVENT_ID = 1 << 20
+EVENT_AGAIN = 1 << 20  # it has an id that was used before
 SEVERAL = 1 << 21  # the session has several open streams
 STREAMED = 1 << 22
 RESULTED = 1 << 23  # a result was among what came
+DUE = 1 << 24  # something is still missing
 
-_FREE = 24
+ODD_ID = 1 << 25  # a request has an id that is none
+OTHER_VERSION = 1 << 26  # the version that it names is not the one that was agreed upon
+
+_FREE = 27
 """The first bit that no constant has: from there on each condition on headers has one of its own."""
 
 VERBS = {"POST": POST, "GET": GET, "DELETE": DELETE}
@@ -88,18 +93,17 @@ def told(headers: HeaderMap) -> int:
 
 def held(body: Body) -> int:
     """What a body holds."""
-    messages = body.messages
-    if len(messages) == 1 and not body.batch and not body.problem:
-        return KINDS[messages[0].kind]
     found = BATCH if body.batch else 0
-    if body.problem or not messages:
+    if body.problem or not body.messages:
         found |= PROBLEM
-    for message in messages:
+    for message in body.messages:
         found |= KINDS[message.kind]
+        if message.kind is Kind.REQUEST and not valid_key(message.id):
+            found |= ODD_ID
     return found
 
 
-def of_request(x: Exchange) -> int:
+def of_request(x: Exchange, kept: Notes) -> int:
     """What stays the same about an exchange from its request on."""
     found = VERBS.get(x.verb, 0) | asked(x.headers)
     if x.verb == "POST":
@@ -108,6 +112,10 @@ def of_request(x: Exchange) -> int:
             found |= INITIALIZE
     if x.era is Era.STATELESS:
         found |= STATELESS
+        if kept.mismatch is not None:
+            found |= MISMATCHED
+    elif kept.talk is not None and x.headers.get(PROTOCOL_VERSION) != kept.talk.revision:
+        found |= OTHER_VERSION
     if "?" in x.url:
         found |= QUERY
     return found
