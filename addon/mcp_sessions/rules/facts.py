@@ -88,10 +88,10 @@ class Notes:
     """The times of its events are not known: it was recorded without them."""
     due: Set[Any] = frozenset()
     """Ids of its requests whose response is still missing."""
-    tokens: dict[Any, Token] | None = None
-    """Its progress tokens."""
+    tokens: Recent[Any, Token] | None = None
+    """Its progress tokens, where they are not those of a session."""
     token_of: dict[Any, Token] | None = None
-    """The same by request id."""
+    """Its progress tokens by request id."""
     cancelled: bool = False
     responded_at: float | None = None
     """When the last response that was due arrived."""

@@ -17,7 +17,6 @@ from .facts import LINGERING_LIMIT, PARTIES_LIMIT, Notes, Party, Place, notes, p
 from .mismatches import mismatches
 from .tables import Ids, Recent
 from .talks import (
-    EVENTS_LIMIT,
     PENDING_LIMIT,
     TOKENS_LIMIT,
     Stream,
@@ -165,20 +164,26 @@ class Memory:
 
     def _expect(self, kept: Notes, talk: Talk | None, message: Message, value: Any) -> None:
         """A request carries a progress token."""
-        token = talk.tokens.get(value) if talk is not None and talk.tokens is not None else None
+        if talk is None:
+            if kept.tokens is None:
+                kept.tokens = Recent(TOKENS_LIMIT)
+            tokens = kept.tokens
+        else:
+            if talk.tokens is None:
+                talk.tokens = Recent(TOKENS_LIMIT)
+            tokens = talk.tokens
+        token = tokens.get(value) if talk is not None else None
         if token is None:
             token = Token()
         if not token.active:
             token.last = None
         token.active += 1
-        token.task = token.task or "task" in message.params
-        if kept.tokens is None or kept.token_of is None:
-            kept.tokens, kept.token_of = {}, {}
-        kept.tokens[value] = kept.token_of[message.id] = token
-        if talk is not None:
-            if talk.tokens is None:
-                talk.tokens = Recent(TOKENS_LIMIT)
-            talk.tokens.put(value, token)
+        if "task" in message.params:
+            token.task = True
+        if kept.token_of is None:
+            kept.token_of = {}
+        kept.token_of[message.id] = token
+        tokens.put(value, token)
 
     def sent_again(self, x: Exchange) -> None:
         """The proxy sent the request again: what it asked for is due once more."""
@@ -354,7 +359,7 @@ class Memory:
             if event.id:
                 stream.ids += 1
                 if talk is not None:
-                    self._event_id(talk, stream, event.id, event.data)
+                    talk.saw(event.id, event.data, stream)
         if body is None:
             return
         for message in body.messages:
@@ -366,13 +371,6 @@ class Memory:
                 progress = params.get("progress")
                 if token is not None and isinstance(progress, (int, float)):
                     token.last = progress if token.last is None else max(token.last, progress)
-
-    def _event_id(self, talk: Talk, stream: Stream, event_id: str, data: bytes | None) -> None:
-        seen = talk.seen(event_id)
-        owner = stream if seen is None or seen[1] is stream or stream.resumes else None
-        if talk.event_ids is None:
-            talk.event_ids = Recent(EVENTS_LIMIT)
-        talk.event_ids.put(event_id, (hash(data), owner))
 
     # The end
 

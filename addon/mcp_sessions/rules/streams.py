@@ -193,16 +193,15 @@ def _wrong_progress(x: Exchange, kept: Notes, it: Arrival, message: Message) -> 
         return None
     else:
         token = talk.tokens.get(value) if talk.tokens is not None else None
-    label = f"token {printable(value)}"
     if token is None:
-        return None if x.body.sniffed else f"{label} is in no request"
+        return None if x.body.sniffed else f"token {printable(value)} is in no request"
     if token.task:
         return None
     if token.active <= 0 and (token.ended_on == x.id or it.at - token.ended_at > GRACE) and not kept.untimed:
-        return f"{label} after the answer"
+        return f"token {printable(value)} after the answer"
     progress = message.params.get("progress")
     if isinstance(progress, (int, float)) and token.last is not None and progress <= token.last:
-        return f"{label} went from {token.last:g} to {progress:g}"
+        return f"token {printable(value)} went from {token.last:g} to {progress:g}"
     return None
 
 

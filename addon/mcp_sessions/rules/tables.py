@@ -27,8 +27,9 @@ class Recent[K, V](dict[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Enter it as the latest; the oldest goes if there is no room."""
-        self.pop(key, None)
-        if len(self) >= self.limit:
+        if key in self:
+            del self[key]
+        elif len(self) >= self.limit:
             del self[next(iter(self))]
             self.overflowed = True
         self[key] = value

@@ -178,6 +178,14 @@ class Talk:
         self.generation = number
         self.event_ids = self.server_asked = self.lost_at = None
 
+    def saw(self, event_id: str, data: bytes | None, stream: Stream) -> None:
+        """An event with an id arrived on a stream."""
+        if self.event_ids is None:
+            self.event_ids = Recent(EVENTS_LIMIT)
+        before = self.event_ids.get(event_id)
+        known = before is None or before[1] is stream or stream.resumes
+        self.event_ids.put(event_id, (hash(data), stream if known else None))
+
     def seen(self, event_id: str) -> Seen | None:
         """What is known of an event id."""
         return self.event_ids.get(event_id) if self.event_ids is not None else None
