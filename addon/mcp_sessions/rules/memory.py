@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
-from ..core.client import Client, ClientKey
 from ..core.exchange import Exchange, Finish
-from ..core.session import Endpoint, Session
 from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
 from . import losses, mirrored
-from .facts import LINGERING_LIMIT, PARTIES_LIMIT, Notes, Party, Place, notes, progress_token, valid_key
+from .facts import LINGERING_LIMIT, Notes, notes, progress_token, valid_key
 from .mismatches import mismatches
+from .subjects import Subjects
 from .tables import Ids, Recent
 from .talks import (
     PENDING_LIMIT,
@@ -28,69 +26,21 @@ from .talks import (
 
 REFUSED_UNPROCESSED = frozenset({401, 403, 404, 408, 429})
 MODERN_CODES = frozenset({-32020, -32021, -32022})
-OWNERS = 20
-"""Clients of a session that are looked at, the latest first."""
-_PLACES_LIMIT = 1_000
 
 
-class Memory:
-    """Everything that is remembered for the checks. What is of a session hangs on it, as `Session.notes`."""
+class Memory(Subjects):
+    """Everything that is remembered for the checks."""
 
     def __init__(self) -> None:
-        self._places: Recent[Endpoint, Place] = Recent(_PLACES_LIMIT)
-        self._parties: Recent[tuple[ClientKey, Endpoint], Party] = Recent(PARTIES_LIMIT)
+        super().__init__()
         self.lingering: Recent[str, Exchange] = Recent(LINGERING_LIMIT)
         """POST streams that are open although their response was sent."""
-
-    def place(self, endpoint: Endpoint) -> Place:
-        """What is remembered of an endpoint."""
-        found = self._places.get(endpoint)
-        if found is None:
-            self._places.put(endpoint, found := Place())
-        return found
-
-    def party(self, client: Client, endpoint: Endpoint) -> Party:
-        """What is remembered of a client at an endpoint."""
-        key = (client.key, endpoint)
-        found = self._parties.get(key)
-        if found is None:
-            self._parties.put(key, found := Party())
-        return found
-
-    def talk(self, session: Session) -> Talk:
-        """What is remembered of a session."""
-        found = session.notes
-        if not isinstance(found, Talk):
-            session.notes = found = Talk(self.place(session.endpoint), generation=session.generation)
-        elif found.generation != session.generation:
-            found.begin_generation(session.generation)
-        return found
-
-    # Being told that a session is lost
-
-    def told_lost(self, session: Session, at: float) -> None:
-        """The client is given the refusal of this session; the first time counts."""
-        talk = session.notes if isinstance(session.notes, Talk) else self.talk(session)
-        if self.told_at(session, talk) is None:
-            talk.told_at = at
-
-    def told_at(self, session: Session, talk: Talk) -> float | None:
-        """When the client of a session was told that it is lost; None if not, or if it was given another one since."""
-        told = talk.told_at
-        if told is not None:
-            for owner in islice(reversed(session.owners), OWNERS):
-                found = self._parties.get((owner.key, session.endpoint))
-                if found is None:
-                    continue
-                if found.opened_at >= told or (found.renewed_at >= told and found.renewed == session.server_id):
-                    talk.told_at = None
-        return talk.told_at
 
     # A request
 
     def entered(self, x: Exchange) -> Notes:
         """A request was read: get ready what the checks look at."""
-        x.notes = kept = Notes(self._places.get(x.endpoint) or self.place(x.endpoint))
+        x.notes = kept = Notes(self.place(x.endpoint))
         if x.untimed:
             kept.untimed = True
         if x.era is Era.STATELESS:
@@ -124,7 +74,7 @@ class Memory:
                 self._asked(x, kept, message)
         if x.is_initialize and kept.party is not None:
             kept.party.initialize_at = x.at
-            self._parties.put((x.client.key, x.endpoint), kept.party)  # it is not the oldest any more
+            self.refresh(x.client, x.endpoint, kept.party)
             if not kept.untimed:
                 kept.party.initializing.put(x.id, None)
         if talk is None:
