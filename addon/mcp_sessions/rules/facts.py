@@ -75,6 +75,8 @@ class Notes:
     """What is remembered of one exchange. Most of it stays as it stands here: only what differs takes time to set."""
 
     place: Place
+    revision: str | None = None
+    """What it is judged by, if it is stateless: then that stays the same."""
     traits: int = 0
     """What stays the same about it from its request on: see `traits`."""
     talk: Talk | None = None
@@ -155,6 +157,8 @@ def revision_of(x: Exchange) -> str | None:
     kept = notes(x)
     if kept.talk is not None and kept.talk.judged_by is not None:
         return kept.talk.judged_by
+    if kept.revision is not None:
+        return kept.revision
     header = x.headers.get("mcp-protocol-version")
     if x.era is Era.STATELESS:
         stateless = STATELESS_REVISIONS[0]

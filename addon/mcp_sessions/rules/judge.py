@@ -22,6 +22,7 @@ from .memory import Memory
 from .selection import Selection
 from .streams import LEFT_OPEN
 from .traits import (
+    CACHEABLE,
     DELETE,
     DUE,
     EVENT_AGAIN,
@@ -48,7 +49,7 @@ type Finding = Verdict | Exception
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
-_SAME = POST | GET | DELETE | STATELESS
+_SAME = POST | GET | DELETE | STATELESS | CACHEABLE
 """What matters of a request in the end."""
 
 
@@ -102,6 +103,8 @@ class Judge:
         kept.traits = of_request(x, kept)
         if not x.attempts:
             revision = revision_of(x)
+            if x.era is Era.STATELESS:
+                kept.revision = revision
             checks = self._selection.request[revision, kept.traits | of_talk(kept.talk)]
             if checks:
                 self._judge(x, checks, revision, x.at)

@@ -14,7 +14,20 @@ from . import losses
 from .checks import Arrival, Left, on_abandoned, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes, talk_of
 from .talks import OF_CLIENTS, Talk
-from .traits import INITIALIZE, KNOWN, OK, ON_OPEN, REFUSED, REQUEST, RESPONSE, RESULT, RESULTED, STATELESS, TALK
+from .traits import (
+    ASKS_INPUT,
+    INITIALIZE,
+    KNOWN,
+    OK,
+    ON_OPEN,
+    REFUSED,
+    REQUEST,
+    RESPONSE,
+    RESULT,
+    RESULTED,
+    STATELESS,
+    TALK,
+)
 
 NEEDED = {
     "tools": "tools",
@@ -136,7 +149,7 @@ def _can(talk: Talk, family: str) -> bool:
     return family in talk.client_can
 
 
-@on_answer("MCP405", "POST", needs=STATELESS | RESULT)
+@on_answer("MCP405", "POST", needs=STATELESS | RESULT | ASKS_INPUT)
 def input_requests_undeclared(x: Exchange) -> list[str] | None:
     """A result asks for input of the kinds that the request declared."""
     return _input_requests(x, x.answer.messages) if x.answer is not None else None

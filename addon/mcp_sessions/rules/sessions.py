@@ -16,7 +16,7 @@ from .answers import from_gateway
 from .checks import Left, on_abandoned, on_answer, on_request
 from .facts import notes, talk_of
 from .talks import Talk
-from .traits import DELETE, INITIALIZE, OK, OVER, REFUSED, TALK
+from .traits import DELETE, INITIALIZE, OK, OVER, REFUSED, SHARED, TALK
 
 SHORT = 16
 """Characters that a session id has at least if it is not to be guessed."""
@@ -215,13 +215,11 @@ def session_id_outside_initialize(x: Exchange) -> str | None:
     return f"on the {x.status} answer to {printable(x.what)}"
 
 
-@on_request("MCP313", needs=TALK)
+@on_request("MCP313", needs=TALK | SHARED)
 def session_shared(x: Exchange) -> str | None:
     """A session has one client, and is used under one credential at a time."""
     session, talk = x.session, talk_of(x)
     if session is None or talk is None:
-        return None
-    if talk.replaced is None and len(session.owners) == 1 and x.client in session.owners:
         return None
     for owner in reversed([*islice(reversed(session.owners), OWNERS)]):
         if owner is not x.client and not owner.gone and _strangers(owner, x.client):

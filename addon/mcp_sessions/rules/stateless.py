@@ -10,21 +10,10 @@ from ..wire.revision import FIRST_STATELESS, META_CAPABILITIES, META_VERSION
 from ..wire.text import printable
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes
-from .traits import MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT
+from .traits import CACHEABLE, MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT, UNTYPED
 
 PROPER_REFUSALS = frozenset({HEADER_MISMATCH, -32022, METHOD_NOT_FOUND, -32602})
 """Errors with which a request may be refused whose header and body differ."""
-
-CACHED = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-    }
-)
 
 
 def _has_id(headers: HeaderMap) -> bool:
@@ -133,7 +122,7 @@ def param_header(x: Exchange) -> str | None:
     return _mismatches(x).get("param")
 
 
-@on_answer("MCP613", "POST", sent=REQUEST, needs=RESULT)
+@on_answer("MCP613", "POST", sent=REQUEST, needs=RESULT | UNTYPED)
 def result_type_missing(x: Exchange) -> str | None:
     """A result says of which type it is."""
     return _untyped(x, x.answer)
@@ -152,13 +141,13 @@ def _untyped(x: Exchange, body: Body | None) -> str | None:
     return None if isinstance(message.result.get("resultType"), str) else printable(x.method)
 
 
-@on_answer("MCP614", "POST", sent=REQUEST, needs=RESULT)
+@on_answer("MCP614", "POST", sent=REQUEST, needs=RESULT | CACHEABLE)
 def cache_hints_missing(x: Exchange) -> str | None:
     """What may be cached says for how long and for whom."""
     return _unhinted(x, x.answer)
 
 
-@on_event("MCP614", said=RESPONSE)
+@on_event("MCP614", said=RESPONSE, needs=CACHEABLE)
 def cache_hints_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
     """What may be cached says so on a stream, too."""
     return _unhinted(x, it.body)
@@ -166,12 +155,7 @@ def cache_hints_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
 
 def _unhinted(x: Exchange, body: Body | None) -> str | None:
     message = _response(x, body)
-    if (
-        message is None
-        or x.method not in CACHED
-        or not message.result
-        or message.result.get("resultType") != "complete"
-    ):
+    if message is None or not message.result or message.result.get("resultType") != "complete":
         return None
     ttl = message.result.get("ttlMs")
     if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:

@@ -50,8 +50,25 @@ DUE = 1 << 24  # something is still missing
 ODD_ID = 1 << 25  # a request has an id that is none
 OTHER_VERSION = 1 << 26  # the version that it names is not the one that was agreed upon
 
-_FREE = 27
+SHARED = 1 << 27  # its session has other clients, or was used with other credentials
+CACHEABLE = 1 << 28  # what answers its method may be cached
+UNTYPED = 1 << 29  # a result in the answer does not say of which type it is
+ASKS_INPUT = 1 << 30  # a result in the answer asks for input
+
+_FREE = 31
 """The first bit that no constant has: from there on each condition on headers has one of its own."""
+
+CACHED = frozenset(
+    {
+        "server/discover",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+    }
+)
+"""Methods of 2026-07-28 whose results may be cached."""
 
 VERBS = {"POST": POST, "GET": GET, "DELETE": DELETE}
 KINDS = {
@@ -114,8 +131,16 @@ def of_request(x: Exchange, kept: Notes) -> int:
         found |= STATELESS
         if kept.mismatch is not None:
             found |= MISMATCHED
-    elif kept.talk is not None and x.headers.get(PROTOCOL_VERSION) != kept.talk.revision:
-        found |= OTHER_VERSION
+        if x.method in CACHED:
+            found |= CACHEABLE
+    elif kept.talk is not None:
+        talk, session = kept.talk, x.session
+        if x.headers.get(PROTOCOL_VERSION) != talk.revision:
+            found |= OTHER_VERSION
+        if session is not None and (
+            talk.replaced is not None or len(session.owners) != 1 or x.client not in session.owners
+        ):
+            found |= SHARED
     if "?" in x.url:
         found |= QUERY
     return found
@@ -145,7 +170,12 @@ def of_answer(x: Exchange) -> int:
         for message in answer.messages:
             if message.kind is Kind.RESPONSE and "result" in message.raw:
                 found |= RESULT
-                break
+                result = message.raw["result"]
+                if isinstance(result, dict):
+                    if not isinstance(result.get("resultType"), str):
+                        found |= UNTYPED
+                    if "inputRequests" in result:
+                        found |= ASKS_INPUT
         first = answer.first
     if not found & OK or x.dialect or (first is not None and first.kind is Kind.RESPONSE and "error" in first.raw):
         found |= REFUSED
