@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from ..core.exchange import Exchange
 from ..wire import headers as h
 from ..wire.headers import HeaderMap, coded
-from ..wire.jsonrpc import Body, Kind
+from ..wire.jsonrpc import Kind
 from ..wire.revision import FIRST_STATELESS, REVISIONS, is_revision
 from ..wire.text import printable
 from .checks import on_answer
 from .facts import notes, valid_key
-from .traits import INVALID, NOTIFICATION, OK, REQUEST, RESPONSE
+from .traits import INVALID, NOTIFICATION, OK, PLAIN, REQUEST, RESPONSE
 
 GATEWAYS = frozenset({401, 403, 407, 408, 413, 421, 425, 429})
 """Statuses about credentials, or in the words of somebody in front of the server."""
@@ -62,11 +62,11 @@ def answer_content_type(x: Exchange) -> str | None:
     return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
 
 
-@on_answer("MCP203", "POST", sent=REQUEST, needs=OK, told=_is_json)
+@on_answer("MCP203", "POST", sent=REQUEST, needs=OK, unless=PLAIN, told=_is_json)
 def answer_not_jsonrpc(x: Exchange) -> str | None:
     """A JSON answer is the response to the request."""
     answer, headers = x.answer, x.answer_headers
-    if answer is None or headers is None or _is_the_answer(x, answer):
+    if answer is None or headers is None:
         return None
     asked = [message for message in x.body.messages if message.kind is Kind.REQUEST]
     if x.body.sniffed or answer.sniffed or (answer.problem and coded(headers)):
@@ -88,17 +88,6 @@ def answer_not_jsonrpc(x: Exchange) -> str | None:
     if len(got) != len(set(got)):
         return "answers one id twice"
     return f"{len(wanted) - len(got)} requests of the batch are not answered" if len(got) < len(wanted) else None
-
-
-def _is_the_answer(x: Exchange, answer: Body) -> bool:
-    """Whether it is one response, and that of the one request: as nearly always."""
-    if not x.responded or len(answer.messages) != 1 or answer.batch or answer.problem or x.body.batch:
-        return False
-    message, asked = answer.messages[0], x.message
-    kind = type(message.id)
-    return (
-        message.kind is Kind.RESPONSE and (kind is int or kind is str) and asked is not None and kind is type(asked.id)
-    )
 
 
 @on_answer("MCP204", "GET")

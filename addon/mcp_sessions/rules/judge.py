@@ -223,10 +223,11 @@ class Judge:
         checks = self._selection.message[revision, party]
         if not checks:
             return
+        size = body.size // len(body.messages)
         for message in body.messages:
             answers = _asked_by_server(kept, message) if party == "client" else None
             for rule, check in checks:
-                self.later(Deferred(rule, check, message, revision, answers, x, at, body.size // len(body.messages)))
+                self.later(Deferred(rule, check, message, revision, answers, x, at, size))
 
     def _judge(self, x: Exchange, checks: Iterable[tuple[Rule, OnExchange]], revision: str | None, at: float) -> None:
         for rule, check in checks:

@@ -55,7 +55,9 @@ CACHEABLE = 1 << 28  # what answers its method may be cached
 UNTYPED = 1 << 29  # a result in the answer does not say of which type it is
 ASKS_INPUT = 1 << 30  # a result in the answer asks for input
 
-_FREE = 31
+PLAIN = 1 << 31  # the answer is one response, and that of the one request: as nearly always
+
+_FREE = 32
 """The first bit that no constant has: from there on each condition on headers has one of its own."""
 
 CACHED = frozenset(
@@ -177,6 +179,10 @@ def of_answer(x: Exchange) -> int:
                     if "inputRequests" in result:
                         found |= ASKS_INPUT
         first = answer.first
+        if x.responded and first is not None and not answer.batch and not answer.problem and not x.body.batch:
+            kind = type(first.id)
+            if (kind is int or kind is str) and x.message is not None and kind is type(x.message.id):
+                found |= PLAIN if first.kind is Kind.RESPONSE else 0
     if not found & OK or x.dialect or (first is not None and first.kind is Kind.RESPONSE and "error" in first.raw):
         found |= REFUSED
     return found
