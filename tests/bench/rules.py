@@ -2,7 +2,7 @@
 
     uv run python tests/bench/rules.py
 
-At most 100 µs are allowed; it exits with 1 beyond that.
+At most 60 µs are allowed; it exits with 1 beyond that.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.session import Endpoint
 from mcp_sessions.rules import Judge
-from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.headers import header_map
 from mcp_sessions.wire.jsonrpc import Body
 from mcp_sessions.wire.sse import Decoder, Event
 from rules.transcripts import SESSION, Process
 
-ALLOWED = 100.0
+ALLOWED = 60.0
 ROUNDS = 5
 EXCHANGES = 2_000
 
@@ -80,7 +80,7 @@ class Bench:
     def _asked(self, fields: tuple[tuple[bytes, bytes], ...], content: bytes) -> Exchange:
         self.number += 1
         at = AT + self.number
-        headers = HeaderMap(fields)
+        headers = header_map(fields)
         x = self.core.exchange(str(self.number), "POST", str(PLACE), PLACE, headers, content, self.connection, at)
         self.core.requested(x)
         return x
@@ -94,14 +94,14 @@ class Bench:
         status: int = 200,
     ) -> None:
         x = self._asked(fields, content)
-        self.core.answering(x, status, HeaderMap((*JSON, *more)), x.at + 0.01)
+        self.core.answering(x, status, header_map((*JSON, *more)), x.at + 0.01)
         self.core.wants_stream(x)
         self.core.answered(x, answer, x.at + 0.02)
         self.core.finished(x, Finish.COMPLETE, x.at + 0.02)
 
     def stream(self, content: bytes, events: bytes) -> None:
         x = self._asked(IN_SESSION, content)
-        self.core.answering(x, 200, HeaderMap(SSE), x.at + 0.01)
+        self.core.answering(x, 200, header_map(SSE), x.at + 0.01)
         assert self.core.wants_stream(x)
         for event in Decoder().feed(events):
             self.core.streamed(x, event, x.at + 0.02)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mcp_sessions.rules import Level, Rule, catalogue, schema
-from mcp_sessions.rules.checks import ON_EVENT, ON_EXCHANGE, ON_MESSAGE, ON_SESSION
+from mcp_sessions.rules.checks import ON_ANSWER, ON_EVENT, ON_FINISH, ON_MESSAGE, ON_REQUEST, ON_SESSION
 from rules.transcripts import REVISION, Player, broken_by, read
 
 RULES = list(catalogue().values())
@@ -42,7 +42,8 @@ def test_good_breaks_nothing(rule: Rule) -> None:
 
 
 def test_every_rule_has_a_check() -> None:
-    checked = {rule_id for rule_id, *_ in (*ON_EXCHANGE, *ON_EVENT, *ON_SESSION, *ON_MESSAGE)}
+    tables = (ON_REQUEST, ON_ANSWER, ON_EVENT, ON_FINISH, ON_SESSION, ON_MESSAGE)
+    checked = {row[0] for table in tables for row in table}
     assert checked == set(IDS)
 
 

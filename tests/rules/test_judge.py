@@ -12,7 +12,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from mcp_sessions.rules import catalogue
-from mcp_sessions.rules.facts import Recent
+from mcp_sessions.rules.tables import Recent
 from mcp_sessions.wire.headers import HeaderMap
 from rules.transcripts import EPOCH, SESSION, STEP, Gone, Player, Scene, broken_by, read
 

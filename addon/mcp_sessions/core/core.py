@@ -47,7 +47,7 @@ class Core:
         self._observer = observer or Nobody()
         self._recovery = Recovery()
         self.endings = Endings(policy, self.ledger, self._recovery, self._observer, self.telling)
-        self.recoveries = Recoveries(policy, self.ledger, self._recovery, self.endings, self.telling)
+        self.recoveries = Recoveries(policy, self.ledger, self._recovery, self.endings, self._observer, self.telling)
 
     def configure(self, policy: Policy, at: float = 0.0) -> None:
         """Take over other settings."""
@@ -260,7 +260,6 @@ class Core:
                 session.answered = 1
                 self.telling.change(session, "first seen", "opened before the proxy saw it", x)
                 return
-        session.told_lost = None
         session.answered += 1
         session.apply(Cause.USED, x.answered_at)
         if x.generation == session.generation:
@@ -274,7 +273,6 @@ class Core:
         if existing is not None and existing.state is not State.CLOSED and _made_for(existing, x):
             existing.apply(Cause.REINITIALIZED, at)
             existing.note(at, "initialized again")
-            existing.told_lost = None
             self._use(existing, x)
             return existing
         params = x.message.params if x.message else {}
@@ -282,9 +280,6 @@ class Core:
         revision = printable(asked) if isinstance(asked, str) else ""
         session = Session(x.endpoint, assigned, assigned, opened=at, last_used=at, revision=revision, initialize=params)
         self._enter(session, x, at)
-        for other in x.client.sessions:
-            if other.endpoint == x.endpoint:
-                other.told_lost = None  # it has started anew, as it should
         return session
 
     def _understood(self, x: Exchange, message: Message) -> None:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """What the judge implements. Times are seconds since the epoch. What it keeps of an exchange is `Exchange.notes`."""
+    """What the judge implements. Times are seconds since the epoch.
+
+    What it keeps of an exchange is `Exchange.notes`, and of a session `Session.notes`.
+    """
 
     def request(self, x: Exchange) -> None:
         """A request was read; the ledger still stands as it was before it."""
@@ -25,6 +28,9 @@ class Observer(Protocol):
 
     def finish(self, x: Exchange) -> None:
         """An exchange is over."""
+
+    def told_lost(self, session: Session, at: float) -> None:
+        """The client is given the refusal that says that this session is lost; it may be so several times."""
 
     def abandoned(self, session: Session, at: float) -> None:
         """The client of this session is gone beyond doubt, and it has not ended the session."""
@@ -43,6 +49,9 @@ class Nobody:
         """Nothing."""
 
     def finish(self, x: Exchange) -> None:
+        """Nothing."""
+
+    def told_lost(self, session: Session, at: float) -> None:
         """Nothing."""
 
     def abandoned(self, session: Session, at: float) -> None:

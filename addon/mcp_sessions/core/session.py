@@ -112,8 +112,8 @@ class Session:
     """Protected by hand: never ended by the proxy."""
     held: Held = field(default_factory=Held)
     """What it holds at its server, to be restored after a recovery."""
-    told_lost: float | None = None
-    """When its client was first given the refusal that says it is lost, if it has not started anew since."""
+    notes: object = field(default=None, repr=False)
+    """What an observer keeps of it."""
     evidence: str = ""
     """Why it was ended, once it was."""
     opened_by: str = "client"

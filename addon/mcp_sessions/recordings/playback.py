@@ -86,7 +86,7 @@ class Playback:
         steps = [
             (at, number, step)
             for number, flow in enumerate(flows)
-            for at, step in _Telling(self._core, flow, self._settled).steps()
+            for at, step in _Telling(self._core, self._judge, flow, self._settled).steps()
         ]
         for _, _, step in sorted(steps, key=lambda step: step[:2]):
             step()
@@ -97,8 +97,11 @@ class Playback:
 class _Telling:
     """Tells the core of one flow, step by step."""
 
-    def __init__(self, core: Core, flow: http.HTTPFlow, settled: Callable[[http.HTTPFlow, list[str]], None]) -> None:
+    def __init__(
+        self, core: Core, judge: Judge, flow: http.HTTPFlow, settled: Callable[[http.HTTPFlow, list[str]], None]
+    ) -> None:
         self._core = core
+        self._judge = judge
         self._flow = flow
         self._settled = settled
         self._x: Exchange | None = None
@@ -177,7 +180,7 @@ class _Telling:
         self._core.finished(x, Finish.CLIENT if by_client else Finish.SERVER if broken else Finish.COMPLETE, at)
         if flow.metadata.get(OWN) == REFUSED and x.session is not None:
             # The proxy brought the session back; its client never learnt of the loss.
-            x.session.told_lost = None
+            self._judge.never_told(x.session)
             x.session.generation += 1
             x.session.apply(Cause.USED, at)
         self._settled(flow, x.findings)

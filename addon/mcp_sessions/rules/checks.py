@@ -2,6 +2,8 @@
 
 A check returns None where the rule is kept or where it cannot tell, and a detail (which may be empty) where it is
 broken; a list of details for several occurrences at once. A rule may have checks at several moments.
+
+With what it is registered decides whether it is asked at all: it can rely on that.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from ..core.exchange import Exchange
 from ..core.session import Session
 from ..wire.jsonrpc import Body, Message
 from ..wire.sse import Event
-from .facts import Talk
+from .talks import Talk
+from .traits import VERBS, Condition, bit_of
 
 
 class Moment(Enum):
@@ -40,6 +43,8 @@ class Left(NamedTuple):
 
     session: Session
     talk: Talk
+    told_at: float | None
+    """When the client was told that it is lost, if it has not started anew since."""
     at: float
 
 
@@ -59,47 +64,76 @@ type OnSession = Callable[[Left], Verdict]
 type OnMessage = Callable[[Said], Verdict]
 
 
-class Check(NamedTuple):
-    """A check of exchanges, and for which of them it is asked at all."""
+class Check[F](NamedTuple):
+    """A check, and what an exchange is like in which it can find anything: bits of `traits`."""
 
     rule_id: str
-    moment: Moment
-    check: OnExchange
-    verb: str
-    """Empty for any."""
-    ok: bool | None
-    """Only for answers with a 2xx status (or without); None for any."""
+    check: F
+    needs: int
+    """All of these."""
+    any_of: int = 0
+    """One of these at least, if there are any."""
+    none_of: int = 0
+    """None of these."""
+
+    def fits(self, traits: int) -> bool:
+        """Whether it is to be asked about an exchange like this."""
+        return (
+            self.needs & traits == self.needs
+            and (not self.any_of or bool(self.any_of & traits))
+            and not self.none_of & traits
+        )
 
 
-ON_EXCHANGE: list[Check] = []
-ON_EVENT: list[tuple[str, OnEvent]] = []
+ON_REQUEST: list[Check[OnExchange]] = []
+ON_ANSWER: list[Check[OnExchange]] = []
+ON_FINISH: list[Check[OnExchange]] = []
+ON_EVENT: list[Check[OnEvent]] = []
 ON_SESSION: list[tuple[str, OnSession]] = []
 ON_MESSAGE: list[tuple[str, OnMessage]] = []
 
 
-def on_request(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
-    """Register a check that looks when the request was read."""
-    return _on_exchange(rule_id, Moment.REQUEST, verb)
+def on_request(
+    rule_id: str, verb: str = "", *, sent: int = 0, needs: int = 0, unless: int = 0, headers: Condition | None = None
+) -> Callable[[OnExchange], OnExchange]:
+    """Register a check that looks when the request was read.
+
+    Args:
+        rule_id: the rule that it is for.
+        verb: the only verb that it concerns; empty for any.
+        sent: kinds of messages that it concerns; 0 for any.
+        needs: what else has to be so.
+        unless: what must not be so.
+        headers: a condition on the request's headers.
+    """
+    return _registered(ON_REQUEST, rule_id, needs | VERBS.get(verb, 0) | bit_of(headers), sent, unless)
 
 
-def on_answer(rule_id: str, verb: str = "", *, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
-    """Register a check that looks when the answer was read, or the head of a stream."""
-    return _on_exchange(rule_id, Moment.ANSWER, verb, ok)
+def on_answer(
+    rule_id: str,
+    verb: str = "",
+    *,
+    sent: int = 0,
+    needs: int = 0,
+    unless: int = 0,
+    headers: Condition | None = None,
+    told: Condition | None = None,
+) -> Callable[[OnExchange], OnExchange]:
+    """Register a check that looks when the answer was read, or the head of a stream. `told`: its headers are so."""
+    needs |= VERBS.get(verb, 0) | bit_of(headers) | bit_of(told, of_answer=True)
+    return _registered(ON_ANSWER, rule_id, needs, sent, unless)
 
 
-def on_finish(rule_id: str, verb: str = "") -> Callable[[OnExchange], OnExchange]:
+def on_finish(rule_id: str, verb: str = "", *, needs: int = 0, unless: int = 0) -> Callable[[OnExchange], OnExchange]:
     """Register a check that looks when the exchange is over."""
-    return _on_exchange(rule_id, Moment.FINISH, verb)
+    return _registered(ON_FINISH, rule_id, needs | VERBS.get(verb, 0), 0, unless)
 
 
-def on_event(rule_id: str) -> Callable[[OnEvent], OnEvent]:
-    """Register a check that looks at each event of a stream."""
-
-    def register(check: OnEvent) -> OnEvent:
-        ON_EVENT.append((rule_id, check))
-        return check
-
-    return register
+def on_event(
+    rule_id: str, verb: str = "", *, said: int = 0, needs: int = 0, unless: int = 0
+) -> Callable[[OnEvent], OnEvent]:
+    """Register a check that looks at each event of a stream. `said`: kinds of messages in it; 0 for any, or none."""
+    return _registered(ON_EVENT, rule_id, needs | VERBS.get(verb, 0), said, unless)
 
 
 def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
@@ -122,9 +156,9 @@ def on_message(rule_id: str) -> Callable[[OnMessage], OnMessage]:
     return register
 
 
-def _on_exchange(rule_id: str, moment: Moment, verb: str, ok: bool | None = None) -> Callable[[OnExchange], OnExchange]:
-    def register(check: OnExchange) -> OnExchange:
-        ON_EXCHANGE.append(Check(rule_id, moment, check, verb, ok))
+def _registered[F](rows: list[Check[F]], rule_id: str, needs: int, any_of: int, none_of: int) -> Callable[[F], F]:
+    def register(check: F) -> F:
+        rows.append(Check(rule_id, check, needs, any_of, none_of))
         return check
 
     return register

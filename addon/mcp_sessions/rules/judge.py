@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
-from itertools import product
 from typing import NamedTuple
 
 from ..core.exchange import Exchange
 from ..core.records import Action, AnyRecord, Violation, Weight
 from ..core.session import Session
 from ..wire.jsonrpc import Body, Kind, Message
-from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
+from ..wire.revision import SESSION_REVISIONS, Era
 from ..wire.sse import Event
 from ..wire.text import printable
 from . import schema
-from .checks import (
-    ON_EVENT,
-    ON_EXCHANGE,
-    ON_MESSAGE,
-    ON_SESSION,
-    Arrival,
-    Left,
-    Moment,
-    OnEvent,
-    OnExchange,
-    OnMessage,
-    OnSession,
-    Said,
-    Verdict,
-)
+from .checks import Arrival, Left, OnExchange, OnMessage, Said, Verdict
 from .entries import FAMILIES, Level, Party, Rule, catalogue
 from .facts import Notes, notes, revision_of, valid_key
 from .memory import Memory
+from .selection import Selection
 from .streams import LEFT_OPEN
+from .traits import (
+    CACHEABLE,
+    DELETE,
+    DUE,
+    EVENT_AGAIN,
+    GET,
+    MISMATCHED,
+    ON_OPEN,
+    POST,
+    RESULTED,
+    SEVERAL,
+    STATELESS,
+    STREAMED,
+    held,
+    of_answer,
+    of_request,
+    of_talk,
+)
 
 for _family in FAMILIES:
     import_module(f"{__package__}.{_family}")
-
-type Table = dict[tuple[str | None, bool, str, bool], tuple[tuple[Rule, OnExchange], ...]]
-"""Checks by revision, whether the era is the stateless one, verb, and whether the answer is 2xx."""
 
 type Finding = Verdict | Exception
 """What came of a check: its verdict, or how it failed itself."""
@@ -48,8 +49,8 @@ type Finding = Verdict | Exception
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
-PARTIES: tuple[Party, ...] = ("client", "server")
-VERBS = ("POST", "GET", "DELETE")
+_SAME = POST | GET | DELETE | STATELESS | CACHEABLE
+"""What matters of a request in the end."""
 
 
 class Deferred(NamedTuple):
@@ -57,7 +58,10 @@ class Deferred(NamedTuple):
 
     rule: Rule
     check: OnMessage
-    said: Said
+    message: Message
+    revision: str
+    answers: str | None
+    """The method of the server's request that a response of the client answers; None if that is not known."""
     x: Exchange
     at: float
     size: int
@@ -66,7 +70,8 @@ class Deferred(NamedTuple):
     def make(self) -> Finding:
         """Make the check. Never raises."""
         try:
-            return self.check(self.said)
+            answers = _asked_by_client(self.x, self.message) if self.rule.party == "server" else self.answers
+            return self.check(Said(self.message, self.revision, answers))
         except Exception as e:
             return e
 
@@ -88,83 +93,57 @@ class Judge:
     def limit(self, silenced: Collection[str], level: Level) -> None:
         """Judge by these rules from now on; what is remembered stays."""
         rules = [rule for rule in catalogue().values() if rule.id not in silenced and _can_judge(rule)]
-        self._on_request: Table = {}
-        self._on_answer: Table = {}
-        self._on_finish: Table = {}
-        self._event: dict[tuple[str | None, bool], tuple[tuple[Rule, OnEvent], ...]] = {}
-        self._session: dict[str, tuple[tuple[Rule, OnSession], ...]] = {}
-        self._message: dict[tuple[str, Party], tuple[tuple[Rule, OnMessage], ...]] = {}
-        for era, revisions in ((Era.SESSION, SESSION_REVISIONS), (Era.STATELESS, STATELESS_REVISIONS)):
-            for revision in (*revisions, None):
-                # Where the revision is not known, only what holds in all that it may be is judged.
-                wanted = {revision} if revision else set(revisions if era is Era.SESSION else REVISIONS)
-                here = {
-                    rule.id: rule
-                    for rule in rules
-                    if wanted <= set(rule.revisions) and rule.level_in(revision).weight >= level.weight
-                }
-                for verb, ok in product(VERBS, (True, False)):
-                    chosen = [
-                        (check.moment, (here[check.rule_id], check.check))
-                        for check in ON_EXCHANGE
-                        if check.rule_id in here and check.verb in ("", verb) and check.ok in (None, ok)
-                    ]
-                    for moment, table in (
-                        (Moment.REQUEST, self._on_request),
-                        (Moment.ANSWER, self._on_answer),
-                        (Moment.FINISH, self._on_finish),
-                    ):
-                        table[revision, era is Era.STATELESS, verb, ok] = tuple(
-                            pair for when, pair in chosen if when is moment
-                        )
-                self._event[revision, era is Era.STATELESS] = tuple(
-                    (here[rule_id], check) for rule_id, check in ON_EVENT if rule_id in here
-                )
-                if revision is not None:
-                    for party in PARTIES:
-                        self._message[revision, party] = tuple(
-                            (here[rule_id], check)
-                            for rule_id, check in ON_MESSAGE
-                            if rule_id in here and here[rule_id].party == party
-                        )
-                if era is Era.SESSION:
-                    self._session[revision or ""] = tuple(
-                        (here[rule_id], check) for rule_id, check in ON_SESSION if rule_id in here
-                    )
+        self._selection = Selection(rules, level)
 
     def request(self, x: Exchange) -> None:
         """The request was read; the ledger still stands as it was before it."""
         if self._memory.lingering:
             self.overdue(x.at)
-        self._memory.entered(x)
+        kept = self._memory.entered(x)
+        kept.traits = of_request(x, kept)
         if not x.attempts:
             revision = revision_of(x)
-            self._judge(x, self._on_request, revision, x.at)
-            self._defer(x, x.body, "client", revision, x.at)
-        self._memory.requested(x)
+            if x.era is Era.STATELESS:
+                kept.revision = revision
+            checks = self._selection.request[revision, kept.traits | of_talk(kept.talk)]
+            if checks:
+                self._judge(x, checks, revision, x.at)
+            if x.body.messages:
+                self._defer(x, kept, x.body, "client", revision, x.at)
+        self._memory.requested(x, kept)
 
     def answer(self, x: Exchange) -> None:
         """The answer was read, or its headers if it is a stream."""
-        if x.attempts > notes(x).attempts:
+        kept = notes(x)
+        if x.attempts > kept.attempts:
             self._memory.sent_again(x)
-        if x.answer is not None:
-            self._memory.learn(x, x.answer.first)
+        answer = x.answer
+        if answer is not None and answer.messages and x.era is Era.STATELESS and not kept.place.modern:
+            self._memory.learn(kept, answer.messages[0])
         # What was sent again is not judged again: the server's own answer was the first.
         if not x.attempts:
             revision = revision_of(x)
-            self._judge(x, self._on_answer, revision, x.answered_at)
-            if x.answer is not None:
-                self._defer(x, x.answer, "server", revision, x.answered_at)
-        self._memory.answered(x)
+            traits = kept.traits | of_talk(kept.talk) | of_answer(x)
+            checks = self._selection.answer[revision, traits | ON_OPEN if kept.on_open else traits]
+            if checks:
+                self._judge(x, checks, revision, x.answered_at)
+            if answer is not None and answer.messages:
+                self._defer(x, kept, answer, "server", revision, x.answered_at)
+        self._memory.answered(x, kept)
 
     def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
         """An event arrived on a stream."""
-        for message in body.messages if body else ():
-            self._memory.learn(x, message)
+        kept = notes(x)
+        if body is not None and x.era is Era.STATELESS:
+            for message in body.messages:
+                if not kept.place.modern:
+                    self._memory.learn(kept, message)
         if not x.attempts:
             revision = revision_of(x)
-            arrival = Arrival(event, body, at)
-            for rule, check in self._event[revision, x.era is Era.STATELESS]:
+            checks = self._selection.event[revision, _of_event(kept, event, body)]
+            arrival = Arrival(event, body, at) if checks else None
+            for rule, check in checks:
+                assert arrival is not None
                 try:
                     verdict = check(x, arrival)
                 except Exception as e:
@@ -172,22 +151,35 @@ class Judge:
                     continue
                 if verdict is not None:
                     self._found(rule, verdict, revision, x.session, x, at)
-            if body is not None:
-                self._defer(x, body, "server", revision, at)
-        self._memory.arrived(x, event, body, at)
+            if body is not None and body.messages:
+                self._defer(x, kept, body, "server", revision, at)
+        self._memory.arrived(x, kept, event, body, at)
 
     def finish(self, x: Exchange) -> None:
         """The exchange is over."""
-        notes(x).unread = x.unread
+        kept = notes(x)
+        kept.unread = x.unread
         if not x.attempts:
-            self._judge(x, self._on_finish, revision_of(x), x.finished_at)
-        self._memory.finished(x)
+            revision = revision_of(x)
+            checks = self._selection.finish[revision, _at_end(kept)]
+            if checks:
+                self._judge(x, checks, revision, x.finished_at)
+        self._memory.finished(x, kept)
+
+    def told_lost(self, session: Session, at: float) -> None:
+        """The client is given the refusal that says that this session is lost."""
+        self._memory.told_lost(session, at)
+
+    def never_told(self, session: Session) -> None:
+        """The client was not given that refusal after all: the session was brought back."""
+        self._memory.talk(session).told_at = None
 
     def abandoned(self, session: Session, at: float) -> None:
         """The client of this session is gone, and the session was not ended."""
         revision = session.revision if session.revision in SESSION_REVISIONS else ""
-        left = Left(session, self._memory.talk(session), at)
-        for rule, check in self._session[revision]:
+        talk = self._memory.talk(session)
+        left = Left(session, talk, self._memory.told_at(session, talk), at)
+        for rule, check in self._selection.session[revision]:
             try:
                 verdict = check(left)
             except Exception as e:
@@ -198,47 +190,47 @@ class Judge:
 
     def overdue(self, at: float) -> None:
         """Time has passed: look at the streams that should have been closed by now."""
-        for x in list(self._memory.lingering.values()):
+        lingering = self._memory.lingering
+        while lingering:
+            x = next(iter(lingering.values()))
             kept = notes(x)
             if kept.responded_at is None or at - kept.responded_at <= LEFT_OPEN:
                 break  # the oldest stand first
-            self._memory.lingering.pop(x.id)
+            lingering.pop(x.id)
             if x.attempts:
                 continue
             finished_at, x.finished_at = x.finished_at, at
-            self._judge(x, self._on_finish, revision_of(x), at, only="MCP503")
+            revision = revision_of(x)
+            checks = self._selection.finish[revision, _at_end(kept)]
+            self._judge(x, [(rule, check) for rule, check in checks if rule.id == "MCP503"], revision, at)
             x.finished_at = finished_at
             kept.left_open_said = True
 
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
         rule = deferred.rule
-        if not any(rule is judged for judged, _ in self._message[deferred.said.revision, rule.party]):
+        if not any(rule is judged for judged, _ in self._selection.message[deferred.revision, rule.party]):
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
             self._failed(rule, finding, deferred.x, deferred.at)
         elif finding is not None:
-            self._found(rule, finding, deferred.said.revision, deferred.x.session, deferred.x, deferred.at)
+            self._found(rule, finding, deferred.revision, deferred.x.session, deferred.x, deferred.at)
 
-    def _defer(self, x: Exchange, body: Body, party: Party, revision: str | None, at: float) -> None:
+    def _defer(self, x: Exchange, kept: Notes, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""
         if revision is None or body.sniffed:
             return
-        checks = self._message[revision, party]
+        checks = self._selection.message[revision, party]
         if not checks:
             return
+        size = body.size // len(body.messages)
         for message in body.messages:
-            answers = None
-            if message.kind is Kind.RESPONSE and valid_key(message.id):
-                answers = _asked_by_client(x, message) if party == "server" else _asked_by_server(notes(x), message)
-            said = Said(message, revision, answers)
+            answers = _asked_by_server(kept, message) if party == "client" else None
             for rule, check in checks:
-                self.later(Deferred(rule, check, said, x, at, body.size // len(body.messages)))
+                self.later(Deferred(rule, check, message, revision, answers, x, at, size))
 
-    def _judge(self, x: Exchange, table: Table, revision: str | None, at: float, only: str = "") -> None:
-        for rule, check in table.get((revision, x.era is Era.STATELESS, x.verb, x.ok), ()):
-            if only and rule.id != only:
-                continue
+    def _judge(self, x: Exchange, checks: Iterable[tuple[Rule, OnExchange]], revision: str | None, at: float) -> None:
+        for rule, check in checks:
             try:
                 verdict = check(x)
             except Exception as e:
@@ -293,8 +285,36 @@ def _can_judge(rule: Rule) -> bool:
     return not rule.extra or EXTRAS[rule.extra]()
 
 
+def _of_event(kept: Notes, event: Event, body: Body | None) -> int:
+    """What an event is like."""
+    talk = kept.talk
+    found = kept.traits & _SAME | of_talk(talk)
+    if body is not None:
+        found |= held(body)
+    if talk is not None:
+        if event.id and talk.event_ids is not None and event.id in talk.event_ids:
+            found |= EVENT_AGAIN
+        if talk.open is not None and len(talk.open) > 1:
+            found |= SEVERAL
+    return found
+
+
+def _at_end(kept: Notes) -> int:
+    """What an exchange is like when it is over."""
+    found = kept.traits & _SAME | kept.traits & MISMATCHED | of_talk(kept.talk)
+    if kept.stream is not None:
+        found |= STREAMED
+    if kept.resulted:
+        found |= RESULTED
+    if kept.due:
+        found |= DUE
+    return found
+
+
 def _asked_by_client(x: Exchange, response: Message) -> str | None:
     """The method that a response of the server answers; None for one that may be answered with a task instead."""
+    if response.kind is not Kind.RESPONSE or not valid_key(response.id):
+        return None
     asked = next((m for m in x.body.messages if m.kind is Kind.REQUEST and m.id == response.id), None)
     return asked.method if asked is not None and "task" not in asked.params else None
 
@@ -302,4 +322,8 @@ def _asked_by_client(x: Exchange, response: Message) -> str | None:
 def _asked_by_server(kept: Notes, response: Message) -> str | None:
     """The same for a response of the client."""
     talk = kept.talk
-    return None if talk is None or talk.shared else talk.server_asked.get(response.id) or None
+    if talk is None or talk.shared or talk.server_asked is None:
+        return None
+    if response.kind is not Kind.RESPONSE or not valid_key(response.id):
+        return None
+    return talk.server_asked.get(response.id) or None

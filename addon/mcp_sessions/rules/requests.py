@@ -4,60 +4,74 @@ from __future__ import annotations
 
 from ..core.exchange import Exchange
 from ..wire import headers as h
+from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Kind, dump
 from ..wire.revision import is_revision
 from ..wire.text import printable
 from .checks import on_request
 from .facts import is_whole, talk_of, valid_key
+from .traits import BATCH, INITIALIZE, INVALID, KNOWN, NOTIFICATION, ODD_ID, OTHER_VERSION, PROBLEM, REQUEST, RESPONSE
+
+JSONRPC = REQUEST | NOTIFICATION | RESPONSE
 
 
-@on_request("MCP101", "POST")
-def post_accept(x: Exchange) -> str | None:
+def _accepts_too_little(headers: HeaderMap) -> bool:
+    return not headers.lists(h.JSON, h.SSE)
+
+
+def _accepts_no_stream(headers: HeaderMap) -> bool:
+    return not headers.lists(h.SSE)
+
+
+def _is_not_json(headers: HeaderMap) -> bool:
+    return headers.content_type != h.JSON
+
+
+def _has_no_version(headers: HeaderMap) -> bool:
+    return h.PROTOCOL_VERSION not in headers
+
+
+def _has_version(headers: HeaderMap) -> bool:
+    return is_revision(headers.get(h.PROTOCOL_VERSION, ""))
+
+
+@on_request("MCP101", "POST", sent=JSONRPC, headers=_accepts_too_little)
+def post_accept(x: Exchange) -> str:
     """`Accept` of a POST lists both media types by name."""
-    if x.verb != "POST" or not _is_jsonrpc(x) or x.headers.lists(h.JSON, h.SSE):
-        return None
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
 
 
-@on_request("MCP102", "GET")
-def get_accept(x: Exchange) -> str | None:
+@on_request("MCP102", "GET", headers=_accepts_no_stream)
+def get_accept(x: Exchange) -> str:
     """`Accept` of a GET lists the event stream by name."""
-    if x.verb != "GET" or x.headers.lists(h.SSE):
-        return None
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
 
 
-@on_request("MCP103", "POST")
-def post_content_type(x: Exchange) -> str | None:
+@on_request("MCP103", "POST", sent=JSONRPC, headers=_is_not_json)
+def post_content_type(x: Exchange) -> str:
     """JSON-RPC is sent as `application/json`."""
-    if x.verb != "POST" or x.headers.content_type == h.JSON or not _is_jsonrpc(x):
-        return None
     return f"Content-Type: {printable(x.headers.get('content-type', '(none)'))}"
 
 
-@on_request("MCP104")
+@on_request("MCP104", needs=KNOWN, unless=INITIALIZE, headers=_has_no_version)
 def version_header_missing(x: Exchange) -> str | None:
     """After initialization, every request names its revision."""
     talk = talk_of(x)
-    if talk is None or not talk.known or x.is_initialize or h.PROTOCOL_VERSION in x.headers:
-        return None
-    return f"{printable(x.what)} without MCP-Protocol-Version: {printable(talk.revision)}"
+    return f"{printable(x.what)} without MCP-Protocol-Version: {printable(talk.revision)}" if talk is not None else None
 
 
-@on_request("MCP105")
+@on_request("MCP105", needs=KNOWN | OTHER_VERSION, unless=INITIALIZE, headers=_has_version)
 def version_header_differs(x: Exchange) -> str | None:
     """The revision that is named is the one that was negotiated."""
     said = x.headers.get(h.PROTOCOL_VERSION)
     talk = talk_of(x)
-    if said is None or talk is None or not talk.known or x.is_initialize or not is_revision(said):
-        return None
-    return None if said == talk.revision else f"{printable(said)}, negotiated {printable(talk.revision)}"
+    return f"{printable(said)}, negotiated {printable(talk.revision)}" if talk is not None else None
 
 
-@on_request("MCP106", "POST")
+@on_request("MCP106", "POST", sent=INVALID | PROBLEM)
 def body_not_jsonrpc(x: Exchange) -> str | None:
     """A POST carries JSON-RPC."""
-    if x.verb != "POST" or x.body.sniffed:
+    if x.body.sniffed:
         return None
     if x.body.problem and not x.body.batch:
         return x.body.problem
@@ -67,17 +81,15 @@ def body_not_jsonrpc(x: Exchange) -> str | None:
     return f"{wrong} of {len(x.body.messages)} messages of the batch" if x.body.batch else "not a JSON-RPC 2.0 message"
 
 
-@on_request("MCP107", "POST")
-def batch(x: Exchange) -> str | None:
+@on_request("MCP107", "POST", sent=BATCH)
+def batch(x: Exchange) -> str:
     """A POST carries one message."""
-    return f"{len(x.body.messages)} messages" if x.body.batch else None
+    return f"{len(x.body.messages)} messages"
 
 
-@on_request("MCP108", "POST")
+@on_request("MCP108", "POST", sent=BATCH)
 def batch_mixed(x: Exchange) -> str | None:
     """A batch holds either responses or requests and notifications, and never `initialize`."""
-    if not x.body.batch:
-        return None
     if not x.body.messages:
         return "empty"
     if any(message.method == "initialize" for message in x.body.messages):
@@ -88,10 +100,10 @@ def batch_mixed(x: Exchange) -> str | None:
     )
 
 
-@on_request("MCP109", "POST")
+@on_request("MCP109", "POST", needs=ODD_ID)
 def request_id_null(x: Exchange) -> list[str] | None:
     """The id of a request is a string or an integer."""
-    if x.verb != "POST" or x.body.sniffed:
+    if x.body.sniffed:
         return None
     wrong = [
         f"{printable(message.method)} with id {printable(dump(message.id).decode())}"
@@ -101,17 +113,17 @@ def request_id_null(x: Exchange) -> list[str] | None:
     return wrong or None
 
 
-@on_request("MCP110", "POST")
+@on_request("MCP110", "POST", sent=REQUEST, needs=KNOWN)
 def request_id_reused(x: Exchange) -> list[str] | None:
     """The id of a request is new in its session."""
     talk = talk_of(x)
-    if x.verb != "POST" or talk is None or not talk.known or talk.ids.overflowed:
+    if talk is None or talk.ids is None or talk.ids.overflowed:
         return None
     found = []
     for message in x.body.messages:
         if message.kind is not Kind.REQUEST or not valid_key(message.id):
             continue
-        before = talk.ids.get(message.id)
+        before = talk.ids.find(message.id)
         if before is None:
             continue
         if before.client is not x.client and before.client.is_process and x.client.is_process:
@@ -120,7 +132,3 @@ def request_id_reused(x: Exchange) -> list[str] | None:
             continue
         found.append(f"{printable(message.method)} with id {printable(message.id)}")
     return found or None
-
-
-def _is_jsonrpc(x: Exchange) -> bool:
-    return any(message.kind is not Kind.INVALID for message in x.body.messages)

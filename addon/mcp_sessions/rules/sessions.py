@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from ..core.client import Client
 from ..core.exchange import Exchange
-from ..core.session import Session
 from ..core.states import State
 from ..wire import headers as h
+from ..wire.headers import HeaderMap
 from ..wire.text import printable
 from . import losses
 from .answers import from_gateway
 from .checks import Left, on_abandoned, on_answer, on_request
-from .facts import Talk, notes, talk_of
+from .facts import notes, talk_of
+from .talks import Talk
+from .traits import DELETE, INITIALIZE, OK, OVER, REFUSED, SHARED, TALK
 
 SHORT = 16
 """Characters that a session id has at least if it is not to be guessed."""
@@ -26,11 +29,26 @@ NEW = 60.0
 BACK_AND_FORTH = 5.0
 """Seconds after which a credential that returns is no renewal."""
 
+MINE = 20
+"""Sessions of a client that a request without an id may be meant for, the latest first."""
+LATEST = 100
+"""Sessions of a client that are looked at to find these: it may have had 100,000."""
+OWNERS = 20
+"""Clients of a session that are looked at, the latest first."""
+
 _RUN = re.compile(r"(?i:[0-9a-f]{1,12})\Z")
 _DECIMAL = re.compile(r"[0-9]{1,12}\Z")
 
 
-@on_answer("MCP301", "POST", ok=True)
+def _has_id(headers: HeaderMap) -> bool:
+    return h.SESSION_ID in headers
+
+
+def _has_no_id(headers: HeaderMap) -> bool:
+    return h.SESSION_ID not in headers
+
+
+@on_answer("MCP301", "POST", needs=INITIALIZE | OK, told=_has_id)
 def session_id_charset(x: Exchange) -> str | None:
     """A session id is visible ASCII."""
     assigned = _assigned(x)
@@ -40,7 +58,7 @@ def session_id_charset(x: Exchange) -> str | None:
     return f"has {', '.join(f'0x{byte:02x}' for byte in odd[:5])}" if odd else None
 
 
-@on_answer("MCP302", "POST", ok=True)
+@on_answer("MCP302", "POST", needs=INITIALIZE | OK, told=_has_id)
 def session_id_weak(x: Exchange) -> list[str] | None:
     """A session id can't be guessed and is given once."""
     assigned = _assigned(x)
@@ -70,42 +88,46 @@ def _follows(one: str, other: str) -> bool:
     return False
 
 
-@on_request("MCP303")
+@on_request("MCP303", unless=INITIALIZE, headers=_has_no_id)
 def session_id_missing(x: Exchange) -> str | None:
     """Once an id was assigned, every request carries it."""
-    if x.presented is not None or x.is_initialize or not x.client.sessions:
+    party = notes(x).party
+    if not x.client.sessions or party is None or party.idless is not None:
         return None
-    kept = notes(x)
-    if kept.party.idless is not None:
-        return None
-    mine = [s for s in reversed(x.client.sessions) if s.endpoint == x.endpoint and s.state is not State.CLOSED][:20]
+    latest = islice(reversed(x.client.sessions), LATEST)
+    mine = [s for s in latest if s.endpoint == x.endpoint and s.state is not State.CLOSED][:MINE]
     if not mine or any(session.state not in (State.OPEN, State.RECOVERING) for session in mine):
         return None
     for session in mine:
-        known = kept.sessions.get(session)
-        if known is None or known.known_at is None or known.known_at >= x.at or known.deleted_at is not None:
+        known = session.notes
+        if (
+            not isinstance(known, Talk)
+            or known.known_at is None
+            or known.known_at >= x.at
+            or known.deleted_at is not None
+        ):
             return None
         if not x.client.is_process and known.connection != x.connection.id:
             return None
     return f"{printable(x.what)} without Mcp-Session-Id"
 
 
-@on_answer("MCP304", ok=False)
+@on_answer("MCP304", needs=REFUSED, unless=INITIALIZE, headers=_has_no_id)
 def missing_id_not_400(x: Exchange) -> str | None:
     """A request that lacks the id is answered 400."""
-    if x.presented is not None or x.is_initialize or x.status is None or not 401 < x.status < 500:
+    if x.status is None or not 401 < x.status < 500 or x.status in (403, 405, 406, 415) or from_gateway(x):
         return None
     kept = notes(x)
-    if x.status in (403, 405, 406, 415) or from_gateway(x) or not kept.place.assigns or kept.party.idless is not None:
+    if not kept.place.assigns or kept.party is None or kept.party.idless is not None:
         return None
     return f"{printable(x.what)} without Mcp-Session-Id answered {x.status}"
 
 
-@on_answer("MCP305")
+@on_answer("MCP305", needs=TALK | REFUSED, headers=_has_id)
 def lost_session_not_404(x: Exchange) -> str | None:
     """A session that is over is answered 404."""
     talk = talk_of(x)
-    if x.presented is None or x.status is None or x.status == 404 or talk is None:
+    if x.status is None or x.status == 404 or talk is None:
         return None
     if losses.by_words(x):
         # The id must have been good here once: else the server is right to call the request a bad one.
@@ -116,15 +138,14 @@ def lost_session_not_404(x: Exchange) -> str | None:
     return f"answered {x.status}" if over is not None and x.at > over else None
 
 
-@on_request("MCP306")
+@on_request("MCP306", needs=OVER, unless=INITIALIZE | DELETE)
 def lost_session_not_reinitialized(x: Exchange) -> str | None:
     """After a 404 a client starts anew."""
-    session, talk = x.session, talk_of(x)
-    if session is None or talk is None or x.is_initialize or x.verb == "DELETE" or not _left_lost(session, talk):
+    kept = notes(x)
+    talk, told, party = kept.talk, kept.told_at, kept.party
+    if talk is None or talk.lost_at is None or told is None or party is None:
         return None
-    assert session.told_lost is not None
-    party = notes(x).party
-    if x.at - session.told_lost <= AT_ONCE or party.initialize_at >= session.told_lost or not talk.once("MCP306"):
+    if x.at - told <= AT_ONCE or party.initialize_at >= told or not talk.once("MCP306"):
         return None
     return f"{printable(x.what)} with the id that was answered 404"
 
@@ -132,59 +153,49 @@ def lost_session_not_reinitialized(x: Exchange) -> str | None:
 @on_abandoned("MCP306")
 def left_without_reinitializing(left: Left) -> str | None:
     """After a 404 a client starts anew before it ends."""
-    told = left.session.told_lost
-    if told is None or not _left_lost(left.session, left.talk) or left.at - told <= TO_START_ANEW:
+    if left.talk.lost_at is None or left.told_at is None or left.at - left.told_at <= TO_START_ANEW:
         return None
     return "ended without a new initialize" if left.talk.once("MCP306") else None
 
 
-def _left_lost(session: Session, talk: Talk) -> bool:
-    """Whether the client was given a 404 for this session, and nothing was done about it since."""
-    return talk.lost_at is not None and session.told_lost is not None
-
-
-@on_request("MCP307")
+@on_request("MCP307", needs=INITIALIZE | OVER)
 def initialize_with_session_id(x: Exchange) -> str | None:
     """The `initialize` that replaces a lost session carries no session id."""
     talk = talk_of(x)
-    if not x.is_initialize or x.session is None or talk is None or not _left_lost(x.session, talk):
-        return None
-    return ""
+    return "" if talk is not None and talk.lost_at is not None and notes(x).told_at is not None else None
 
 
 @on_abandoned("MCP308")
 def session_not_deleted(left: Left) -> str | None:
     """A client that goes ends its session."""
-    session, talk = left.session, left.talk
-    if talk.known_at is None or talk.delete_sent or talk.lost_at is not None or session.told_lost is not None:
+    talk = left.talk
+    if talk.known_at is None or talk.delete_sent or talk.lost_at is not None or left.told_at is not None:
         return None
-    if talk.place.refuses_delete:
-        return None
-    return session.evidence
+    return None if talk.place.refuses_delete else left.session.evidence
 
 
-@on_request("MCP309")
+@on_request("MCP309", needs=OVER, unless=DELETE)
 def used_after_delete(x: Exchange) -> str | None:
     """A client does not use a session that it has ended."""
     talk = talk_of(x)
-    if talk is None or talk.deleted_at is None or x.verb == "DELETE" or x.at <= talk.deleted_at:
+    if talk is None or talk.deleted_at is None or x.at <= talk.deleted_at:
         return None
     return printable(x.what)
 
 
-@on_answer("MCP310", ok=True)
+@on_answer("MCP310", needs=OVER | OK, unless=INITIALIZE | DELETE)
 def deleted_session_accepted(x: Exchange) -> str | None:
     """A session that was ended is not served."""
     talk = talk_of(x)
-    if not x.ok or talk is None or talk.deleted_at is None or x.verb == "DELETE" or x.is_initialize:
+    if talk is None or talk.deleted_at is None:
         return None
     return f"{printable(x.what)} answered {x.status}" if x.at > talk.deleted_at else None
 
 
-@on_answer("MCP311", "DELETE", ok=False)
+@on_answer("MCP311", "DELETE", unless=OK, headers=_has_id)
 def delete_answer(x: Exchange) -> str | None:
     """A DELETE is answered 2xx, 404 or 405."""
-    if x.verb != "DELETE" or x.presented is None or x.ok or x.status in (404, 405, 502, 503, 504):
+    if x.status in (404, 405, 502, 503, 504):
         return None
     if (x.status != 501 and from_gateway(x)) or losses.by_words(x):
         return None
@@ -193,7 +204,7 @@ def delete_answer(x: Exchange) -> str | None:
     return None if x.status == 400 and over else f"answered {x.status}"
 
 
-@on_answer("MCP312")
+@on_answer("MCP312", told=_has_id)
 def session_id_outside_initialize(x: Exchange) -> str | None:
     """Only a 2xx answer to `initialize` assigns an id."""
     given = x.answer_headers.get(h.SESSION_ID) if x.answer_headers else None
@@ -204,19 +215,18 @@ def session_id_outside_initialize(x: Exchange) -> str | None:
     return f"on the {x.status} answer to {printable(x.what)}"
 
 
-@on_request("MCP313")
+@on_request("MCP313", needs=TALK | SHARED)
 def session_shared(x: Exchange) -> str | None:
     """A session has one client, and is used under one credential at a time."""
     session, talk = x.session, talk_of(x)
     if session is None or talk is None:
         return None
-    for owner in session.owners:
+    for owner in reversed([*islice(reversed(session.owners), OWNERS)]):
         if owner is not x.client and not owner.gone and _strangers(owner, x.client):
             pair = " and ".join(sorted((x.client.label, owner.label)))
             return f"used by {pair}" if talk.once(pair) else None
-    replaced = talk.credentials.get(x.credentials)
-    current = next(reversed(talk.credentials), None)
-    if replaced is None or current == x.credentials or x.at - replaced <= BACK_AND_FORTH:
+    replaced = talk.replaced.get(x.credentials) if talk.replaced is not None else None
+    if replaced is None or talk.credentials == x.credentials or x.at - replaced <= BACK_AND_FORTH:
         return None
     return "used under two credentials in turn" if talk.once("credentials") else None
 
@@ -235,11 +245,11 @@ def session_never_used(left: Left) -> str | None:
     return "" if talk.known_at is not None and not talk.used and not talk.delete_sent else None
 
 
-@on_answer("MCP315")
+@on_answer("MCP315", needs=TALK | REFUSED, unless=INITIALIZE | DELETE)
 def session_dead_on_arrival(x: Exchange) -> str | None:
     """A session that was just opened is known."""
     talk = talk_of(x)
-    if talk is None or x.session is None or x.session.generation or x.verb == "DELETE" or x.is_initialize:
+    if talk is None or x.session is None or x.session.generation:
         return None
     if talk.known_at is None or talk.worked or x.answered_at - talk.known_at > NEW or talk.deleted_at is not None:
         return None

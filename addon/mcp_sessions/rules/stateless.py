@@ -4,69 +4,58 @@ from __future__ import annotations
 
 from ..core.exchange import Exchange, Finish
 from ..wire import headers as h
+from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import HEADER_MISMATCH, METHOD_NOT_FOUND, Body, Kind, Message
 from ..wire.revision import FIRST_STATELESS, META_CAPABILITIES, META_VERSION
 from ..wire.text import printable
-from . import mirrored
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes
-
-NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""The parameter that `Mcp-Name` repeats, by method."""
+from .traits import CACHEABLE, MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT, UNTYPED
 
 PROPER_REFUSALS = frozenset({HEADER_MISMATCH, -32022, METHOD_NOT_FOUND, -32602})
 """Errors with which a request may be refused whose header and body differ."""
 
-CACHED = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-    }
-)
+
+def _has_id(headers: HeaderMap) -> bool:
+    return h.SESSION_ID in headers
 
 
-@on_request("MCP601", "POST")
-def session_id_in_stateless(x: Exchange) -> str | None:
+@on_request("MCP601", "POST", headers=_has_id)
+def session_id_in_stateless(x: Exchange) -> str:
     """A stateless request carries no session id."""
-    return printable(x.what) if x.verb == "POST" and x.presented is not None else None
+    return printable(x.what)
 
 
-@on_answer("MCP602")
+@on_answer("MCP602", told=_has_id)
 def session_id_minted(x: Exchange) -> str | None:
     """A stateless request is not answered with a session id."""
-    if x.answer_headers is None or h.SESSION_ID not in x.answer_headers or not (x.ok or notes(x).place.modern):
-        return None
-    return f"on the {x.status} answer to {printable(x.what)}"
+    return f"on the {x.status} answer to {printable(x.what)}" if x.ok or notes(x).place.modern else None
 
 
-@on_request("MCP603", "POST")
+@on_request("MCP603", needs=MISMATCHED)
 def method_header(x: Exchange) -> str | None:
     """`Mcp-Method` says the body's method."""
-    return mismatches(x).get("method")
+    return _mismatches(x).get("method")
 
 
-@on_request("MCP604", "POST")
+@on_request("MCP604", needs=MISMATCHED)
 def name_header(x: Exchange) -> str | None:
     """`Mcp-Name` says the body's name or uri."""
-    return mismatches(x).get("name")
+    return _mismatches(x).get("name")
 
 
-@on_request("MCP605", "POST")
+@on_request("MCP605", needs=MISMATCHED)
 def version_meta(x: Exchange) -> str | None:
     """`MCP-Protocol-Version` says the version of `_meta`."""
-    found = mismatches(x)
+    found = _mismatches(x)
     return found.get("version") or found.get("no version")
 
 
-@on_finish("MCP606", "POST")
+@on_finish("MCP606", needs=MISMATCHED)
 def mismatch_accepted(x: Exchange) -> str | None:
     """A request whose header and body differ is refused."""
     kept = notes(x)
-    found = [what for kind, what in mismatches(x).items() if kind != "no version"]
+    found = [what for kind, what in _mismatches(x).items() if kind != "no version"]
     if not found or not kept.place.modern or x.finish is not Finish.COMPLETE:
         return None
     if x.ok:
@@ -76,14 +65,13 @@ def mismatch_accepted(x: Exchange) -> str | None:
     return f"answered 400 with {code}: {found[0]}" if wrong else None
 
 
-@on_request("MCP607", "POST")
+@on_request("MCP607", "POST", sent=RESPONSE)
 def client_response_sent(x: Exchange) -> str | None:
     """A client sends no responses."""
-    sent = any(message.kind is Kind.RESPONSE for message in x.body.messages)
-    return "" if sent and not x.body.sniffed and x.headers.get(h.PROTOCOL_VERSION) == FIRST_STATELESS else None
+    return "" if not x.body.sniffed and x.headers.get(h.PROTOCOL_VERSION) == FIRST_STATELESS else None
 
 
-@on_event("MCP608")
+@on_event("MCP608", said=REQUEST)
 def server_request_sent(x: Exchange, it: Arrival) -> list[str] | None:
     """A server sends no requests."""
     if it.body is None or x.headers.get(h.PROTOCOL_VERSION) != FIRST_STATELESS:
@@ -93,13 +81,13 @@ def server_request_sent(x: Exchange, it: Arrival) -> list[str] | None:
     return [printable(message.method) for message in it.body.messages if message.kind is Kind.REQUEST] or None
 
 
-@on_answer("MCP609", "POST")
+@on_answer("MCP609", "POST", sent=REQUEST, needs=REFUSED)
 def unknown_method_answer(x: Exchange) -> str | None:
     """An unknown method is answered 404."""
     return _not_404(x, x.answer)
 
 
-@on_event("MCP609")
+@on_event("MCP609", said=RESPONSE)
 def unknown_method_on_stream(x: Exchange, it: Arrival) -> str | None:
     """An unknown method is answered 404, not on a stream."""
     return _not_404(x, it.body)
@@ -112,13 +100,14 @@ def _not_404(x: Exchange, body: Body | None) -> str | None:
     return f"{printable(x.method)} answered {x.status}"
 
 
-@on_request("MCP610")
-def legacy_verb(x: Exchange) -> str | None:
+@on_request("MCP610", "GET")
+@on_request("MCP610", "DELETE")
+def legacy_verb(x: Exchange) -> str:
     """A stateless client sends POST only."""
-    return x.verb if x.verb in ("GET", "DELETE") else None
+    return x.verb
 
 
-@on_request("MCP611", "POST")
+@on_request("MCP611", "POST", sent=REQUEST)
 def capabilities_meta(x: Exchange) -> str | None:
     """A request says what its client can do."""
     message = _request(x)
@@ -127,19 +116,19 @@ def capabilities_meta(x: Exchange) -> str | None:
     return printable(message.method)
 
 
-@on_request("MCP612", "POST")
+@on_request("MCP612", needs=MISMATCHED)
 def param_header(x: Exchange) -> str | None:
     """`Mcp-Param-*` say what the call's arguments say."""
-    return mismatches(x).get("param")
+    return _mismatches(x).get("param")
 
 
-@on_answer("MCP613", "POST")
+@on_answer("MCP613", "POST", sent=REQUEST, needs=RESULT | UNTYPED)
 def result_type_missing(x: Exchange) -> str | None:
     """A result says of which type it is."""
     return _untyped(x, x.answer)
 
 
-@on_event("MCP613")
+@on_event("MCP613", said=RESPONSE)
 def result_type_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
     """A result on a stream says of which type it is."""
     return _untyped(x, it.body)
@@ -152,13 +141,13 @@ def _untyped(x: Exchange, body: Body | None) -> str | None:
     return None if isinstance(message.result.get("resultType"), str) else printable(x.method)
 
 
-@on_answer("MCP614", "POST")
+@on_answer("MCP614", "POST", sent=REQUEST, needs=RESULT | CACHEABLE)
 def cache_hints_missing(x: Exchange) -> str | None:
     """What may be cached says for how long and for whom."""
     return _unhinted(x, x.answer)
 
 
-@on_event("MCP614")
+@on_event("MCP614", said=RESPONSE, needs=CACHEABLE)
 def cache_hints_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
     """What may be cached says so on a stream, too."""
     return _unhinted(x, it.body)
@@ -166,12 +155,7 @@ def cache_hints_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
 
 def _unhinted(x: Exchange, body: Body | None) -> str | None:
     message = _response(x, body)
-    if (
-        message is None
-        or x.method not in CACHED
-        or not message.result
-        or message.result.get("resultType") != "complete"
-    ):
+    if message is None or not message.result or message.result.get("resultType") != "complete":
         return None
     ttl = message.result.get("ttlMs")
     if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
@@ -179,60 +163,8 @@ def _unhinted(x: Exchange, body: Body | None) -> str | None:
     return None if message.result.get("cacheScope") in ("public", "private") else f"{x.method} without a cacheScope"
 
 
-def mismatches(x: Exchange) -> dict[str, str]:
-    """The headers of a request that do not say what its body says, by kind, and how."""
-    kept = notes(x)
-    if kept.mismatch is None:
-        message = _request(x)
-        kept.mismatch = {} if message is None or x.body.sniffed else dict(_compare(x, message))
-    return kept.mismatch
-
-
-def _compare(x: Exchange, message: Message) -> list[tuple[str, str]]:
-    found = []
-    method = x.headers.get(h.METHOD)
-    if method is None:
-        found.append(("method", f"{printable(message.method)} without Mcp-Method"))
-    elif method.strip(" \t") != message.method:
-        found.append(("method", f"Mcp-Method: {printable(method)}, body {printable(message.method)}"))
-    wanted = message.params.get(NAMED_BY.get(message.method or "", ""))
-    if isinstance(wanted, str):
-        name = x.headers.get(h.NAME)
-        if name is None:
-            found.append(("name", f"{printable(message.method)} without Mcp-Name"))
-        elif mirrored.decoded(name) != wanted:
-            found.append(("name", f"Mcp-Name: {printable(name)}, body {printable(wanted)}"))
-    said, inside = x.headers.get(h.PROTOCOL_VERSION), meta_of(message).get(META_VERSION)
-    if said is None:
-        found.append(("no version", f"no MCP-Protocol-Version, _meta {printable(inside)}"))
-    elif said.strip(" \t") != inside:
-        found.append(("version", f"MCP-Protocol-Version: {printable(said)}, _meta {printable(inside or '(none)')}"))
-    if message.method == "tools/call":
-        wrong = _wrong_param(x, message)
-        if wrong:
-            found.append(("param", wrong))
-    return found
-
-
-def _wrong_param(x: Exchange, message: Message) -> str | None:
-    tool = message.params.get("name")
-    until, wanted = notes(x).place.tools.get((x.credentials, tool), (0.0, ())) if isinstance(tool, str) else (0.0, ())
-    if x.at >= until:
-        return None
-    for entry in wanted:
-        header = f"Mcp-Param-{entry.header}"
-        said = x.headers.get(header.lower())
-        value = mirrored.value_at(message.params.get("arguments"), entry.path)
-        if value is None:
-            if said is not None:
-                return f"{header} although the argument is null or absent"
-        elif said is None:
-            return f"{header} is missing"
-        else:
-            plain = mirrored.decoded(said)
-            if plain is None or not mirrored.equals(plain, value):
-                return f"{header} does not say what the argument says"
-    return None
+def _mismatches(x: Exchange) -> dict[str, str]:
+    return notes(x).mismatch or {}
 
 
 def _request(x: Exchange) -> Message | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 SESSION_ID = "mcp-session-id"
 PROTOCOL_VERSION = "mcp-protocol-version"
@@ -69,6 +70,13 @@ _EXCLUDED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
 type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as they came from the wire: order, case and repetitions kept."""
 
+CACHED_ENTRIES = 1_000
+"""Header sets that are kept, the latest ones: a client sends the same few again and again."""
+CACHED_BYTES = 1024 * 1024
+"""Bytes of names and values that are kept in all."""
+CACHED_SET = 8 * 1024
+"""Bytes of names and values of one header set beyond which it is not kept."""
+
 
 @lru_cache(maxsize=512)
 def _lower(name: bytes) -> str:
@@ -93,14 +101,22 @@ def _media_type(content_type: str) -> str:
 class HeaderMap(dict[str, str]):
     """Header fields by lower-case name; repeated fields are joined with a comma (RFC 9110, 5.3).
 
-    A dictionary because it is asked some twenty times for each exchange; nobody writes to it.
+    A dictionary because it is asked some twenty times for each exchange; nobody writes to it, for it may be shared.
     """
 
-    __slots__ = ("fields",)
+    __slots__ = ("fields", "memo")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__()
         self.fields: Fields = tuple(fields)
+        self.memo: dict[str, Any] = {}
+        """What somebody has worked out from the fields, to be found again when the same fields come again."""
+        super().__init__([(_lower(name), value.decode("latin-1")) for name, value in self.fields])
+        if len(self) != len(self.fields):
+            self._join()
+
+    def _join(self) -> None:
+        """Read it once more: some names occur several times."""
+        self.clear()
         for raw_name, raw_value in self.fields:
             name = _lower(raw_name)
             value = raw_value.decode("latin-1")
@@ -114,6 +130,46 @@ class HeaderMap(dict[str, str]):
     def content_type(self) -> str:
         """The media type without its parameters, in lower case; empty if there is none."""
         return _media_type(self.get("content-type", ""))
+
+
+class _Cache(dict[Fields, HeaderMap]):
+    """The latest header sets, bounded in their number and in their bytes; the oldest go first."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def keep(self, made: HeaderMap) -> None:
+        """Keep a header set, unless it is large."""
+        size = _size(made.fields)
+        if size > CACHED_SET:
+            return
+        while self and (len(self) >= CACHED_ENTRIES or self.bytes + size > CACHED_BYTES):
+            oldest = next(iter(self))
+            del self[oldest]
+            self.bytes -= _size(oldest)
+        self[made.fields] = made
+        self.bytes += size
+
+
+_cache = _Cache()
+
+
+def header_map(fields: Fields) -> HeaderMap:
+    """The header map of these fields: the same one each time they come, with its `memo`, while it is remembered.
+
+    To be called by one thread alone.
+    """
+    found = _cache.get(fields)
+    if found is None:
+        _cache.keep(found := HeaderMap(fields))
+    return found
+
+
+def _size(fields: Fields) -> int:
+    return sum(len(name) + len(value) for name, value in fields)
 
 
 def coded(headers: HeaderMap) -> bool:

@@ -11,6 +11,7 @@ from ..decisions import Deliver, End, OnAnswer, Release, Resend, Shake
 from ..ending.endings import Endings
 from ..exchange import Exchange
 from ..ledger import Ledger
+from ..observer import Observer
 from ..policy import Policy
 from ..records import Weight
 from ..reporter import Telling
@@ -26,11 +27,20 @@ from .server_state import Listing, compare
 class Recoveries:
     """Tells the machine what happened, and the ledger and the log what came of it."""
 
-    def __init__(self, policy: Policy, ledger: Ledger, recovery: Recovery, endings: Endings, telling: Telling) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        recovery: Recovery,
+        endings: Endings,
+        observer: Observer,
+        telling: Telling,
+    ) -> None:
         self.policy = policy
         self._ledger = ledger
         self._recovery = recovery
         self._endings = endings
+        self._observer = observer
         self._telling = telling
 
     def lost(self, session: Session, x: Exchange, reading: Reading, at: float) -> OnAnswer:
@@ -45,7 +55,7 @@ class Recoveries:
         except GaveUp as e:
             if x.generation == session.generation:  # what an older one was told says nothing of this one
                 session.apply(Cause.REFUSED, at, reading.reason)
-                session.told_lost = session.told_lost or at
+                self._observer.told_lost(session, at)
             self._telling.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
             return Deliver(original=x.attempts > 0)
         if isinstance(decision, Shake):
@@ -142,6 +152,6 @@ class Recoveries:
     def failed(self, session: Session, reason: str, at: float) -> tuple[list[Release], list[End]]:
         """The handshake failed, or was not answered in time."""
         session.apply(Cause.NOT_RECOVERED, at, reason)
-        session.told_lost = session.told_lost or at
+        self._observer.told_lost(session, at)
         self._telling.change(session, "not recovered", reason, weight=Weight.WARNING)
         return self._recovery.failed(session, at), self._endings.orphaned(session, at)

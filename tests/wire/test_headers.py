@@ -1,0 +1,49 @@
+"""Header maps: names in any case, repeated fields, and which of them are kept for the next time they come."""
+
+import pytest
+
+from mcp_sessions.wire import headers
+from mcp_sessions.wire.headers import CACHED_BYTES, CACHED_ENTRIES, CACHED_SET, HeaderMap, header_map
+
+FIELDS = ((b"Accept", b"a/b"), (b"X-One", b"1"), (b"ACCEPT", b"c/d"), (b"x-odd", b"\xff"))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "_cache", headers._Cache())
+
+
+def test_names_are_lower_case_and_repeated_fields_joined() -> None:
+    assert HeaderMap(FIELDS) == {"accept": "a/b, c/d", "x-one": "1", "x-odd": "\xff"}
+    assert HeaderMap(iter(FIELDS)).fields == FIELDS
+    assert HeaderMap() == {}
+
+
+def test_the_same_fields_have_the_same_map_and_its_memo() -> None:
+    first = header_map(FIELDS)
+    first.memo["something"] = 1
+    again = header_map(tuple((bytes(bytearray(name)), value) for name, value in FIELDS))
+    assert again is first
+    assert header_map((*FIELDS, (b"x", b"y"))).memo == {}
+    assert HeaderMap(FIELDS).memo == {}
+
+
+def test_the_oldest_go_when_there_are_many() -> None:
+    made = [header_map(((b"n", b"%d" % number),)) for number in range(CACHED_ENTRIES + 1)]
+    assert len(headers._cache) == CACHED_ENTRIES
+    assert header_map(made[-1].fields) is made[-1]
+    assert header_map(made[0].fields) is not made[0]
+    assert headers._cache.bytes == sum(headers._size(fields) for fields in headers._cache)
+
+
+def test_the_oldest_go_when_they_are_long() -> None:
+    for number in range(2 * CACHED_BYTES // CACHED_SET):
+        header_map(((b"%05d" % number, b"x" * (CACHED_SET - 5)),))
+        assert headers._cache.bytes <= CACHED_BYTES
+    assert len(headers._cache) == CACHED_BYTES // CACHED_SET
+
+
+def test_a_large_set_is_not_kept() -> None:
+    large = ((b"cookie", b"x" * CACHED_SET),)
+    assert header_map(large) is not header_map(large)
+    assert not headers._cache
