@@ -7,7 +7,7 @@ tests say is tried on small houses first: each of them can fail.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,6 @@ TO_BE_SUBCLASSED = {
     "mitmproxy.contentviews.InteractiveContentview": "is made for addons",
     "mitmproxy.tools.web.app.RequestHandler": "brings mitmweb's own authentication",
 }
-
-STILL_LONG = {"addon", "core.core"}
-STILL_ROUND = {"core.client, core.session"}
-"""Files that are too long and circles of files that there are, still: whoever mends one takes it out here."""
 
 
 @dataclass(frozen=True)
@@ -258,11 +254,8 @@ def _is_metadata(asked: ast.expr) -> bool:
 HOUSE = House(REPOSITORY / "addon" / PACKAGE)
 
 
-def none_of(complaints: list[str], still: Collection[str] = ()) -> None:
-    """Nothing is complained of but what is known; and what is known is still complained of."""
-    about = {one.partition(":")[0]: one for one in complaints}
-    assert not [one for name, one in about.items() if name not in still], "\n".join(["", *complaints])
-    assert set(still) <= set(about), "mended: take it out of STILL_LONG or STILL_ROUND"
+def none_of(complaints: list[str]) -> None:
+    assert not complaints, "\n".join(["", *complaints])
 
 
 def test_imports_go_one_way() -> None:
@@ -274,7 +267,7 @@ def test_no_rooms_import_each_other() -> None:
 
 
 def test_no_files_import_each_other() -> None:
-    none_of(circles_by(str, HOUSE), STILL_ROUND)
+    none_of(circles_by(str, HOUSE))
 
 
 def test_it_stays_small() -> None:
@@ -282,7 +275,7 @@ def test_it_stays_small() -> None:
 
 
 def test_no_file_is_long() -> None:
-    none_of(too_long(HOUSE), STILL_LONG)
+    none_of(too_long(HOUSE))
 
 
 def test_what_decides_knows_no_mitmproxy() -> None:
@@ -298,15 +291,6 @@ def test_keys_of_flow_metadata_have_one_home() -> None:
 
 
 # Small houses
-
-
-def test_what_is_known_is_passed_over_until_it_is_mended() -> None:
-    none_of(["core.a: long"], {"core.a"})
-    with pytest.raises(AssertionError, match=r"core\.b: long"):
-        none_of(["core.a: long", "core.b: long"], {"core.a"})
-    with pytest.raises(AssertionError, match="take it out"):
-        none_of([], {"core.a"})
-
 
 type Build = Callable[..., House]
 

@@ -11,7 +11,7 @@ usage: python -m mcp_sessions              print the path for mitmproxy's -s
        python -m mcp_sessions rules        print the catalogue of rules as Markdown
        python -m mcp_sessions schema       print the JSON Schema of a line of mcp_log
        python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0
-       python -m mcp_sessions readme FILE  make the tables of options and commands in a page anew
+       python -m mcp_sessions readme FILE  make what is generated in a page of the documentation anew
        python -m mcp_sessions export FILE OUT   write a saved recording without its secrets (-h for more)
        python -m mcp_sessions replay FILE --to URL   send it to a live server and compare the answers
        python -m mcp_sessions serve FILE   answer live clients as it was recorded"""
@@ -55,13 +55,14 @@ def main(arguments: list[str]) -> int:
 
 
 def readme(page: str) -> str:
-    """The page with its tables of options and commands made anew."""
+    """A page of the documentation, with what is generated in it made anew: tables of options and commands, diagrams."""
     from .options import Settings
     from .recordings.addon import Recordings
     from .views.commands import Commands
+    from .views.diagrams import diagrams
     from .views.readme import commands, filled, options
 
-    return filled(page, {"options": options(Settings), "commands": commands(Commands, Recordings)})
+    return filled(page, {"options": options(Settings), "commands": commands(Commands, Recordings), **diagrams()})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .core.policy import Policy
-from .core.recovery.dialects import DIALECTS
+from .core.recovery.dialects import OPTIONAL
 from .rules.entries import Level, catalogue
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
@@ -119,7 +119,7 @@ class Settings(BaseModel):
     @field_validator("mcp_recover_dialects")
     @classmethod
     def _are_dialects(cls, values: Sequence[str]) -> Sequence[str]:
-        known = {str(dialect.status) for dialect in DIALECTS}
+        known = {str(status) for status in OPTIONAL}
         for value in values:
             if value not in known:
                 raise ValueError(f"{value!r} is not one of {', '.join(sorted(known))}")

@@ -13,9 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mcp_sessions.core.core import Core
+from core.driver import Driver
 from mcp_sessions.core.exchange import Exchange, Finish
-from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.session import Endpoint
 from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import header_map
@@ -62,15 +61,14 @@ class Silent(Judge):
         """Nothing."""
 
 
-class Bench:
+class Bench(Driver):
     """A core with one open session."""
 
     def __init__(self, judge: type[Judge]) -> None:
-        watching = judge(lambda _: None)
+        watching = judge(lambda *_: None)
         watching.later = lambda _: None  # elsewhere, and not before the request goes on
-        self.core = Core(Policy(), lambda _: None, watching)
-        self.connection = self.core.ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), AT)
-        self.core.identified(self.connection, Process(7), AT)
+        super().__init__(observer=watching)
+        self.connection = self.connect("c", Process(7), AT)
         self.number = 0
         ask = b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}'
         result = b'{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}}}}'
@@ -81,9 +79,7 @@ class Bench:
         self.number += 1
         at = AT + self.number
         headers = header_map(fields)
-        x = self.core.exchange(str(self.number), "POST", str(PLACE), PLACE, headers, content, self.connection, at)
-        self.core.requested(x)
-        return x
+        return self.request("POST", str(PLACE), PLACE, headers, content, self.connection, at, str(self.number))[0]
 
     def json(
         self,
@@ -94,18 +90,16 @@ class Bench:
         status: int = 200,
     ) -> None:
         x = self._asked(fields, content)
-        self.core.answering(x, status, header_map((*JSON, *more)), x.at + 0.01)
-        self.core.wants_stream(x)
-        self.core.answered(x, answer, x.at + 0.02)
-        self.core.finished(x, Finish.COMPLETE, x.at + 0.02)
+        self.head(x, status, header_map((*JSON, *more)), x.at + 0.01)
+        self.answered(x, answer, x.at + 0.02)
+        self.finished(x, Finish.COMPLETE, x.at + 0.02)
 
     def stream(self, content: bytes, events: bytes) -> None:
         x = self._asked(IN_SESSION, content)
-        self.core.answering(x, 200, header_map(SSE), x.at + 0.01)
-        assert self.core.wants_stream(x)
+        assert self.head(x, 200, header_map(SSE), x.at + 0.01).stream
         for event in Decoder().feed(events):
-            self.core.streamed(x, event, x.at + 0.02)
-        self.core.finished(x, Finish.COMPLETE, x.at + 0.03)
+            self.event(x, event, x.at + 0.02)
+        self.finished(x, Finish.COMPLETE, x.at + 0.03)
 
     def session_call(self, n: int) -> None:
         ask = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"}}}' % n

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.world import LATEST, Headers, Peer, World, forwarded_as, initialized, request
-from mcp_sessions.core.decisions import Deliver, Forward, Hold, OnAnswer, Release, Reply, Resend, Shake, Wait
-from mcp_sessions.core.exchange import Finish
-from mcp_sessions.core.recovery import handshake
+from core.world import LATEST, Headers, Peer, World, forwarded_as, initialized, outcome, request
+from mcp_sessions.core.decisions import HOLD, Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.states import State
+from mcp_sessions.wire.headers import HeaderMap
 
 ID = "s-one-two-three-four"
 NEW = "t-five-six-seven-eight"
@@ -19,10 +18,6 @@ def error(code: int, message: str, **more: Any) -> dict[str, Any]:
 
 
 LOST = error(-32600, "Session not found", id="server-error")
-
-
-def decision(releases: list[Release], exchange_id: str) -> Any:
-    return next(release.decision for release in releases if release.exchange_id == exchange_id)
 
 
 # What is a lost session, and what is not
@@ -58,7 +53,7 @@ def test_refusals(status: int, body: Any, headers: Headers, lost: bool) -> None:
     world.open(ID)
     world.works(world.call(ID)[0])
     x, _ = world.call(ID)
-    assert isinstance(world.answer(x, status, body, headers=headers), Shake if lost else Deliver)
+    assert isinstance(world.answer(x, status, body, headers=headers), Hold if lost else Deliver)
 
 
 DIALECTS: list[tuple[str, int, Any, Headers, bool]] = [
@@ -82,7 +77,7 @@ def test_dialects_that_are_asked_for(status: int, body: Any, headers: Headers, l
     world.open(ID)
     world.works(world.call(ID)[0])
     x, _ = world.call(ID)
-    assert isinstance(world.answer(x, status, body, headers=headers), Shake if lost else Deliver)
+    assert isinstance(world.answer(x, status, body, headers=headers), Hold if lost else Deliver)
 
 
 def test_a_400_is_no_lost_session_where_nothing_ever_worked() -> None:
@@ -107,7 +102,7 @@ def test_a_stale_event_id_is_no_lost_session() -> None:
     x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
     assert isinstance(world.answer(x, 404, error(-32001, "Event not found")), Deliver)
     x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
-    assert isinstance(world.lose(x), Shake)
+    assert world.lose(x) == HOLD
 
 
 def test_the_stateless_era_has_no_sessions() -> None:
@@ -147,13 +142,13 @@ KINDS: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("message", "expected"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS])
-def test_kinds(message: Any, expected: OnAnswer) -> None:
+def test_kinds(message: Any, expected: Decision) -> None:
     world = World()
     session = world.open(ID)
     x, _ = world.send(message, session=ID)
-    assert world.lose(x) == Shake(session)
-    releases, _ = world.shake(session, NEW)
-    assert [(release.exchange_id, release.decision) for release in releases] == [(x.id, expected)]
+    assert world.lose(x) == HOLD
+    released = world.shake(session, NEW)
+    assert released == {x.id: expected}
 
 
 def test_a_response_to_the_dead_session_is_dropped() -> None:
@@ -167,9 +162,9 @@ def test_the_listening_stream_is_reopened_without_its_last_event_id() -> None:
     world = World()
     session = world.open(ID)
     x, _ = world.send(verb="GET", session=ID, headers={"last-event-id": "7"})
-    assert world.lose(x) == Shake(session)
-    releases, _ = world.shake(session, NEW)
-    assert decision(releases, x.id) == Resend(NEW, drop_last_event_id=True)
+    assert world.lose(x) == HOLD
+    released = world.shake(session, NEW)
+    assert released[x.id] == Resend(NEW, drop_last_event_id=True)
 
 
 def test_delete_of_a_lost_session_is_done() -> None:
@@ -219,13 +214,13 @@ def test_concurrent_refusals_share_a_handshake_and_arrivals_wait_for_it() -> Non
     world = World()
     session = world.open(ID)
     refused = [world.call(ID)[0] for _ in range(3)]
-    assert world.lose(refused[0]) == Shake(session)
-    assert [world.lose(x) for x in refused[1:]] == [Wait(session)] * 2
+    assert world.lose(refused[0]) == HOLD
+    assert [world.lose(x) for x in refused[1:]] == [HOLD] * 2
     late, held = world.call(ID)
-    assert held == Hold(session)
-    releases, _ = world.shake(session, NEW)
-    assert [decision(releases, x.id) for x in refused] == [Resend(NEW)] * 3
-    assert decision(releases, late.id) == Forward(NEW)
+    assert held == HOLD
+    released = world.shake(session, NEW)
+    assert [released[x.id] for x in refused] == [Resend(NEW)] * 3
+    assert released[late.id] == Forward(NEW)
     assert forwarded_as(world.call(ID)[1]) == NEW
 
 
@@ -245,9 +240,8 @@ def test_a_chain_of_recoveries_keeps_the_clients_id() -> None:
     for n in range(1, 5):
         x, sent = world.call(ID)
         assert forwarded_as(sent) == (f"new-{n - 1}" if n > 1 else None)
-        assert world.lose(x) == Shake(session)
+        assert world.lose(x) == HOLD
         world.shake(session, f"new-{n}")
-        world.core.recoveries.resent(x)
         world.works(x)
         world.now += 60
     assert session.client_id == ID
@@ -261,9 +255,9 @@ def test_whoever_hangs_up_waits_no_more() -> None:
     second, _ = world.call(ID)
     world.lose(first)
     world.lose(second)
-    world.core.recoveries.hung_up(first)
-    releases, _ = world.shake(session, NEW)
-    assert [release.exchange_id for release in releases] == [second.id]
+    world.hang_up(first)
+    released = world.shake(session, NEW)
+    assert list(released) == [second.id]
 
 
 def test_a_failed_handshake_gives_everybody_the_servers_answer() -> None:
@@ -272,9 +266,9 @@ def test_a_failed_handshake_gives_everybody_the_servers_answer() -> None:
     x, _ = world.call(ID)
     world.lose(x)
     held, _ = world.call(ID)
-    releases, _ = world.shake(session, None)
-    assert decision(releases, x.id) == Deliver()
-    assert decision(releases, held.id) == Forward(ID)
+    released = world.shake(session, None)
+    assert released[x.id] == Deliver()
+    assert released[held.id] == Forward(ID)
     assert session.state is State.LOST
 
 
@@ -285,7 +279,6 @@ def test_a_second_failure_gives_the_original_answer(status: int) -> None:
     x, _ = world.call(ID)
     world.lose(x)
     world.shake(session, NEW)
-    world.core.recoveries.resent(x)
     x.attempts = 3
     assert world.answer(x, status, b"still not") == Deliver(original=True)
 
@@ -345,14 +338,14 @@ POLICIES = [
 
 
 @pytest.mark.parametrize(("policy", "tool", "expected"), POLICIES)
-def test_policies(policy: str, tool: str, expected: OnAnswer) -> None:
+def test_policies(policy: str, tool: str, expected: Decision) -> None:
     world = World({"mcp_recover": policy})
     session = world.open(ID)
     world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
     x, _ = world.call(ID, tool)
-    assert world.lose(x) == Shake(session)
-    releases, _ = world.shake(session, NEW)
-    assert decision(releases, x.id) == expected
+    assert world.lose(x) == HOLD
+    released = world.shake(session, NEW)
+    assert released[x.id] == expected
     assert forwarded_as(world.call(ID, tool)[1]) == NEW, "the next call needs no handshake"
 
 
@@ -361,7 +354,7 @@ def test_read_only_sends_other_methods_again() -> None:
     session = world.open(ID)
     x, _ = world.send(request("prompts/get", {"name": "p"}), session=ID)
     world.lose(x)
-    assert decision(world.shake(session, NEW)[0], x.id) == Resend(NEW)
+    assert world.shake(session, NEW)[x.id] == Resend(NEW)
 
 
 def test_off_means_off() -> None:
@@ -378,13 +371,13 @@ def test_an_unknown_session_is_brought_back_from_what_is_known() -> None:
     agent = {"user-agent": "claude-code/2.1 (cli)", "mcp-protocol-version": "2025-06-18"}
     x, sent = world.send(request("tools/list"), session=ID, headers=agent)
     assert sent == Forward()
-    shake = world.lose(x)
-    assert isinstance(shake, Shake)
-    assert shake.session.revision == "2025-06-18"
-    assert shake.session.initialize is not None
-    assert shake.session.initialize["clientInfo"] == {"name": "claude-code", "version": "2.1"}
+    assert world.lose(x) == HOLD
+    session = world.session(ID)
+    assert session.revision == "2025-06-18"
+    assert session.initialize is not None
+    assert session.initialize["clientInfo"] == {"name": "claude-code", "version": "2.1"}
     assert any("opened before the proxy saw it" in line for line in world.lines())
-    assert decision(world.shake(shake.session, NEW)[0], x.id) == Resend(NEW)
+    assert world.shake(session, NEW)[x.id] == Resend(NEW)
 
 
 def test_unknown_sessions_can_be_left_alone() -> None:
@@ -411,7 +404,7 @@ def test_a_handshake_that_failed_makes_the_next_one_wait() -> None:
         world.shake(session, None)
     assert world.lose(world.call(ID)[0]) == Deliver()
     world.now += 1
-    assert world.lose(world.call(ID)[0]) == Shake(session)
+    assert world.lose(world.call(ID)[0]) == HOLD
     world.shake(session, NEW)
     assert session.state is State.OPEN
 
@@ -422,20 +415,20 @@ def test_a_session_that_keeps_dying_rests() -> None:
     outcomes = []
     for n in range(6):
         outcomes.append(type(world.lose(world.call(ID)[0])))
-        if outcomes[-1] is Shake:
+        if outcomes[-1] is Hold:
             world.shake(session, f"new-{n}")
     assert outcomes[-1] is Deliver
-    assert outcomes.count(Shake) == 3
+    assert outcomes.count(Hold) == 3
     assert any("rests" in line for line in world.lines())
     world.now += 120
-    assert world.lose(world.call(ID)[0]) == Shake(session)
+    assert world.lose(world.call(ID)[0]) == HOLD
 
 
 def test_handshakes_of_a_client_are_limited_by_the_minute() -> None:
     world = World()
     sessions = [world.open(f"session-number-{n:03}") for n in range(70)]
     outcomes = [type(world.lose(world.call(session.client_id)[0])) for session in sessions]
-    assert outcomes.count(Shake) == 60
+    assert outcomes.count(Hold) == 60
     assert outcomes[60:] == [Deliver] * 10
 
 
@@ -444,9 +437,9 @@ def test_waiting_requests_are_limited() -> None:
     session = world.open(ID)
     calls = [world.call(ID)[0] for _ in range(1001)]
     outcomes = [type(world.lose(x)) for x in calls]
-    assert outcomes == [Shake] + [Wait] * 999 + [Deliver]
+    assert outcomes == [Hold] * 1000 + [Deliver]
     assert world.call(ID)[1] == Forward()
-    assert len(world.shake(session, NEW)[0]) == 1000
+    assert len(world.shake(session, NEW)) == 1000
 
 
 def test_a_thrash_is_named() -> None:
@@ -456,7 +449,6 @@ def test_a_thrash_is_named() -> None:
         x, _ = world.call(ID)
         world.lose(x)
         world.shake(session, f"new-{n}")
-        world.core.recoveries.resent(x)
         world.works(x)
     assert sum("thrashes" in line for line in world.lines()) == 1
 
@@ -466,7 +458,7 @@ def test_a_thrash_is_named() -> None:
 
 def test_level_and_subscriptions_are_restored() -> None:
     world = World()
-    session = world.open(ID)
+    world.open(ID)
     for method, params in (
         ("logging/setLevel", {"level": "debug"}),
         ("resources/subscribe", {"uri": "a://1"}),
@@ -476,31 +468,78 @@ def test_level_and_subscriptions_are_restored() -> None:
         world.works(world.send(request(method, params), session=ID)[0])
     refused, _ = world.send(request("resources/subscribe", {"uri": "a://3"}), session=ID)
     world.answer(refused, 200, error(-32602, "no such resource", id=1))
-    following = world.core.recoveries.following(session)
-    assert [step.what for step in following.restore] == ["logging/setLevel", "resources/subscribe"]
-    assert b'"a://2"' in following.restore[1].body
+    world.lose(world.call(ID)[0])
+    (opening,) = world.take("initialize")
+    world.sent(opening, outcome(200, initialized("own"), session=NEW), world.now)
+    (told,) = world.take("notifications/initialized")
+    assert not world.sends, "nothing before the server was told"
+    world.sent(told, outcome(202), world.now)
+    assert [send.request.what for send in world.sends] == ["logging/setLevel", "resources/subscribe"]
+    assert b'"a://2"' in world.sends[1].request.content
+    assert not world.releases, "nobody is sent again before it is restored"
+    for send in tuple(world.sends):
+        world.sent(send, outcome(200, {"jsonrpc": "2.0", "id": 1, "result": {}}), world.now)
+    assert len(world.releases) == 1
+
+
+STREAM = HeaderMap(((b"content-type", b"text/event-stream"),))
 
 
 def test_changed_tools_are_told_on_the_next_stream() -> None:
     world = World()
     session = world.open(ID)
-    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
-    (listing,) = world.core.recoveries.following(session).lists
     tools = tool_list()["result"]["tools"]
-    world.core.recoveries.listed(session, listing, list(reversed(tools)))
-    x, _ = world.call(ID)
-    x.status = 200
-    assert world.core.first_events(x) == b"", "the same tools in another order"
-    world.core.recoveries.listed(session, listing, tools[:1])
-    assert b"notifications/tools/list_changed" in world.core.first_events(x)
-    assert world.core.first_events(x) == b"", "once"
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+
+    def first_events(new_id: str, listed: list[Any]) -> list[bytes]:
+        """What two streams in a row begin with, after a recovery by a server with these tools."""
+        world.now += 60
+        lost, _ = world.call(ID)
+        world.lose(lost)
+        world.restored = lambda send: outcome(  # type: ignore[method-assign]
+            200, {"jsonrpc": "2.0", "id": 1, "result": {"tools": listed} if send.request.what == "tools/list" else {}}
+        )
+        world.shake(session, new_id)
+        world.works(lost)
+        return [world.head(world.call(ID)[0], 200, STREAM, world.now).first for _ in range(2)]
+
+    assert first_events("new-1", list(reversed(tools))) == [b"", b""], "the same tools in another order"
+    first, second = first_events("new-2", tools[:1])
+    assert b"notifications/tools/list_changed" in first
+    assert second == b"", "once"
+
+
+def test_a_list_is_read_page_by_page() -> None:
+    world = World()
+    session = world.open(ID)
+    tools = tool_list()["result"]["tools"]
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+    world.lose(world.call(ID)[0])
+    pages = iter([{"tools": tools[:2], "nextCursor": "more"}, {"tools": tools[2:]}])
+    asked = []
+
+    def page(send: Send) -> Outcome:
+        if send.request.what != "tools/list":
+            return outcome(202)
+        asked.append(send.request.content)
+        return outcome(200, {"jsonrpc": "2.0", "id": 1, "result": next(pages)})
+
+    world.restored = page  # type: ignore[method-assign]
+    world.shake(session, NEW)
+    assert [b'"cursor":"more"' in content for content in asked] == [False, True]
+    assert not any("other ones" in line for line in world.lines())
 
 
 def test_lists_are_not_compared_where_nobody_was_promised_to_be_told() -> None:
     world = World()
     session = world.open(ID, capabilities={"tools": {}})
     world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
-    assert world.core.recoveries.following(session).lists == []
+    world.lose(world.call(ID)[0])
+    (opening,) = world.take("initialize")
+    world.sent(opening, outcome(200, initialized("own", {"tools": {}}), session=NEW), world.now)
+    world.sent(world.take("notifications/initialized")[0], outcome(202), world.now)
+    assert not world.sends
+    assert session.state is State.OPEN
 
 
 def test_another_server_is_named() -> None:
@@ -533,9 +572,8 @@ def test_two_refusals_of_one_unknown_session_share_a_handshake() -> None:
     world = World()
     first, _ = world.send(request("tools/list"), session=ID)
     second, _ = world.send(request("tools/list", id=2), session=ID)
-    shake = world.lose(first)
-    assert isinstance(shake, Shake)
-    assert world.lose(second) == Wait(shake.session)
+    assert [world.lose(first), world.lose(second)] == [HOLD, HOLD]
+    assert world.shaking == [world.session(ID)]
 
 
 def test_a_delete_that_is_cut_off_while_it_is_held_ends_the_session() -> None:
@@ -543,11 +581,10 @@ def test_a_delete_that_is_cut_off_while_it_is_held_ends_the_session() -> None:
     session = world.open(ID)
     world.lose(world.call(ID)[0])
     x, held = world.send(verb="DELETE", session=ID)
-    assert held == Hold(session)
-    world.core.recoveries.hung_up(x)
-    world.finish(x, Finish.CLIENT)
-    _, ends = world.shake(session, NEW)
-    assert [end.server_id for end in ends] == [NEW]
+    assert held == HOLD
+    world.hang_up(x)
+    world.shake(session, NEW)
+    assert world.deleting == [NEW]
 
 
 def test_a_session_whose_delete_was_answered_in_another_dialect_stays_ended() -> None:
@@ -573,10 +610,9 @@ def test_odd_bytes_in_an_id_and_a_version_are_no_obstacle() -> None:
     world = World()
     odd = {"mcp-session-id": "odd-\xff-session-id", "mcp-protocol-version": "2025-\xff"}
     x, _ = world.send(request("tools/list"), headers=odd)
-    shake = world.lose(x)
-    assert isinstance(shake, Shake)
-    assert shake.session.initialize is not None
-    assert b"2025-03-26" in handshake.opening(shake.session)
+    assert world.lose(x) == HOLD
+    (opening,) = world.sends
+    assert b"2025-03-26" in opening.request.content
 
 
 def test_nothing_secret_is_in_a_repr() -> None:

@@ -1,34 +1,24 @@
 """A core without a proxy: clients and a server as a test's own words have them."""
 
-import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from mcp_sessions.core.core import Core
-from mcp_sessions.core.decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Reply
+from core.driver import Driver, FakeProcess
+from mcp_sessions.core.decisions import Decision, Deliver, Forward, Outcome, Release, Reply, Send
 from mcp_sessions.core.exchange import Exchange, Finish
-from mcp_sessions.core.records import AnyRecord
 from mcp_sessions.core.session import Endpoint, Session
-from mcp_sessions.options import Settings
-from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
 
 ENDPOINT = Endpoint("http", "server", 80, "/mcp")
 LATEST = "2025-11-25"
 
+DELETE = "DELETE session"
+"""What a DELETE of the proxy's own is called."""
 
 type Headers = Mapping[str, str | None]
-
-
-@dataclass(frozen=True)
-class FakeProcess:
-    pid: int
-    started: float = 1.0
-    name: str = "client"
-    parent: int | None = None
 
 
 @dataclass
@@ -39,24 +29,24 @@ class Peer:
     host: str = "127.0.0.1"
     token: str | None = None
     connection: str = "c1"
+    known: bool = True
+    """Whether it is known at once which process is behind its connection."""
 
 
 def fields(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items() if value is not None)
 
 
-@dataclass
-class World:
+class World(Driver):
     """Drives a core, with a clock of its own."""
 
-    settings: dict[str, Any] = field(default_factory=dict)
-    now: float = 1000.0
-    told: list[AnyRecord] = field(default_factory=list)
-    sent_ids: list[str | None] = field(default_factory=list)
+    def __init__(self, settings: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**(settings or {}), **options)
+        self.now = 1000.0
 
-    def __post_init__(self) -> None:
-        self.core = Core(Settings(**self.settings).policy, self.told.append, Judge(self.told.append))
-        self._numbers = itertools.count(1)
+    def _next(self) -> float:
+        self.now += 0.001
+        return self.now
 
     # Requests
 
@@ -68,13 +58,11 @@ class World:
         verb: str = "POST",
         peer: Peer | None = None,
         headers: Headers | None = None,
-    ) -> tuple[Exchange, OnRequest]:
+    ) -> tuple[Exchange, Decision]:
         """A request arrives; what is decided about it."""
         peer = peer or Peer()
-        self.now += 0.001
-        connection = self.core.ledger.connection(peer.connection, (peer.host, 40000), ("127.0.0.1", 8080), self.now)
-        if not connection.identified:
-            self.core.identified(connection, FakeProcess(peer.pid) if peer.pid else None, self.now)
+        process = FakeProcess(peer.pid) if peer.pid else None
+        connection = self.connect(peer.connection, process, self._next(), peer=(peer.host, 40000), known=peer.known)
         accept = "text/event-stream" if verb == "GET" else "application/json, text/event-stream"
         shown: Headers = {
             "accept": accept,
@@ -85,18 +73,7 @@ class World:
             **(headers or {}),
         }
         content = json.dumps(message).encode() if message is not None else b""
-        x = self.core.exchange(
-            f"x{next(self._numbers)}",
-            verb,
-            str(ENDPOINT),
-            ENDPOINT,
-            HeaderMap(fields(shown)),
-            content,
-            connection,
-            self.now,
-        )
-        decision = self.core.requested(x)
-        return x, decision
+        return self.request(verb, str(ENDPOINT), ENDPOINT, HeaderMap(fields(shown)), content, connection, self.now)
 
     def answer(
         self,
@@ -106,24 +83,38 @@ class World:
         *,
         session: str | None = None,
         headers: Headers | None = None,
-    ) -> OnAnswer:
+    ) -> Decision:
         """The server answers with JSON (or bytes, as they are); what is decided about that."""
-        self.now += 0.001
         shown: Headers = {
             "content-type": "application/json",
             "mcp-session-id": session,
             **(headers or {}),
         }
-        self.core.answering(x, status, HeaderMap(fields(shown)), self.now)
+        self.head(x, status, HeaderMap(fields(shown)), self._next())
         content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
-        decision = self.core.answered(x, content, self.now)
+        decision = self.answered(x, content, self.now)
         if isinstance(decision, (Deliver, Reply)):
             self.finish(x)
         return decision
 
-    def finish(self, x: Exchange, how: Finish = Finish.COMPLETE) -> list[End]:
-        self.now += 0.001
-        return self.core.finished(x, how, self.now)
+    def finish(self, x: Exchange, how: Finish = Finish.COMPLETE) -> None:
+        self.finished(x, how, self._next())
+
+    def hang_up(self, x: Exchange) -> None:
+        """The client of an exchange that is kept waiting hangs up."""
+        self.core.hung_up(x, self._next())
+        self.finish(x, Finish.CLIENT)
+
+    def dies(self, peer: Peer) -> None:
+        """The process of a client ends."""
+        assert peer.pid
+        self.gone(FakeProcess(peer.pid), self._next())
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and timers go off when they are due."""
+        until = self.now + seconds
+        self.pass_time(self.now, until)
+        self.now = until
 
     # Short cuts
 
@@ -136,35 +127,97 @@ class World:
         self.answer(x, 200, initialized(x.message.id if x.message else 0, capabilities), session=session)
         x, _ = self.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, session=session, peer=peer)
         self.answer(x, 202)
-        found = self.core.ledger.find(ENDPOINT, session)
+        return self.session(session)
+
+    def session(self, session_id: str) -> Session:
+        """The session that a client knows by this id."""
+        found = self.core.ledger.find(ENDPOINT, session_id)
         assert found is not None
         return found
 
-    def call(self, session: str, tool: str = "echo", *, peer: Peer | None = None) -> tuple[Exchange, OnRequest]:
+    def call(self, session: str, tool: str = "echo", *, peer: Peer | None = None) -> tuple[Exchange, Decision]:
         return self.send(request("tools/call", {"name": tool}), session=session, peer=peer)
 
-    def works(self, x: Exchange) -> OnAnswer:
+    def works(self, x: Exchange) -> Decision:
         """The server answers with a result."""
         assert x.message is not None
         return self.answer(x, 200, {"jsonrpc": "2.0", "id": x.message.id, "result": {}})
 
-    def lose(self, x: Exchange) -> OnAnswer:
+    def lose(self, x: Exchange) -> Decision:
         """The server answers that the session is not known."""
         return self.answer(
             x, 404, {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}}
         )
 
-    def shake(self, session: Session, new_id: str | None, status: int = 200) -> tuple[list[Release], list[End]]:
-        """The handshake is answered: with a new id, or not at all."""
-        self.now += 0.001
-        body = json.dumps(initialized("own")).encode() if new_id else b"<html>not here</html>"
-        headers = HeaderMap(fields({"mcp-session-id": new_id}))
-        if self.core.shaken(session, status if new_id else 404, headers, parse(body), self.now):
-            return self.core.recovered(session, self.now)
-        return self.core.not_recovered(session, "no", self.now)
+    # Requests of the proxy's own
+
+    @property
+    def shaking(self) -> list[Session]:
+        """The sessions for which an `initialize` of the proxy's own is to be answered."""
+        return [send.request.session for send in self.sends if send.request.what == "initialize"]
+
+    @property
+    def deleting(self) -> list[str]:
+        """The server's ids of the sessions of which a DELETE of the proxy's own is to be answered."""
+        return [dict(send.request.headers)["mcp-session-id"] for send in self.sends if send.request.what == DELETE]
+
+    def shake(self, session: Session, new_id: str | None) -> dict[str, Decision]:
+        """The handshake for a session is answered, with a new id or with nonsense, and so is all that follows.
+
+        What becomes of those who waited, by exchange.
+        """
+        (opening,) = [send for send in self.sends if send.request == self._opening(session)]
+        self.sends.remove(opening)
+        before = len(self.releases)
+        if new_id is None:
+            self.sent(opening, outcome(404, b"<html>not here</html>"), self._next())
+        else:
+            self.sent(opening, outcome(200, initialized("own"), session=new_id), self._next())
+            while following := [s for s in self.sends if s.request.session is session and s.request.what != DELETE]:
+                for send in following:
+                    self.sends.remove(send)
+                    self.sent(send, self.restored(send), self._next())
+        released, self.releases = self.releases[before:], self.releases[:before]
+        return {release.exchange.id: release.decision for release in released}
+
+    def restored(self, send: Send) -> Outcome:
+        """What the server answers to a message that restores a session."""
+        if send.request.what.startswith("notifications/"):
+            return outcome(202)
+        return outcome(200, {"jsonrpc": "2.0", "id": "own", "result": {}})
+
+    def _opening(self, session: Session) -> Any:
+        requests = [s.request for s in self.sends if s.request.what == "initialize" and s.request.session is session]
+        assert requests, "no handshake is under way"
+        return requests[0]
+
+    def delete_answered(self, status: int | None, said: str = "", **headers: str) -> Send:
+        """The oldest DELETE of the proxy's own is answered so (None: not at all)."""
+        send = next(send for send in self.sends if send.request.what == DELETE)
+        self.sends.remove(send)
+        body = {"jsonrpc": "2.0", "id": None, "error": {"code": -1, "message": said}} if said else None
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.sent(
+            send, outcome(status, body, **shown) if status else Outcome(problem="connection refused"), self._next()
+        )
+        return send
+
+    def released(self) -> list[Release]:
+        """Whoever was let go and not asked for yet."""
+        released, self.releases = self.releases, []
+        return released
 
     def lines(self) -> list[str]:
         return [record.line() for record in self.told]
+
+    def whats(self) -> list[str]:
+        return [getattr(record, "what", "") for record in self.told]
+
+
+def outcome(status: int | None, body: Any = None, *, session: str | None = None, **headers: str) -> Outcome:
+    """What came of a request of the proxy's own."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+    return Outcome(status, HeaderMap(fields({"mcp-session-id": session, **headers})), parse(content))
 
 
 def request(method: str, params: Any = None, id: Any = 1) -> dict[str, Any]:

@@ -2,85 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from mcp_sessions.core.core import Core
-from mcp_sessions.core.ending.delete_answers import BACKOFF, LONGEST_WAIT, Result, result, wait
+from core.driver import FakeProcess
+from core.world import DELETE, ENDPOINT, World, request
+from mcp_sessions.core.ending.delete_answers import BACKOFF, LONGEST_WAIT, read, wait
 from mcp_sessions.core.exchange import Exchange, Finish
-from mcp_sessions.core.records import AnyRecord
-from mcp_sessions.core.session import Endpoint, Session
-from mcp_sessions.core.states import State
+from mcp_sessions.core.session import Session
+from mcp_sessions.core.states import DeleteTrigger, State, Why
 from mcp_sessions.options import Settings
-from mcp_sessions.processes import Process
-from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 
-ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")
-ONE, TWO = Process(11, 1.0, "one"), Process(12, 1.0, "two")
+ONE, TWO = FakeProcess(11, 1.0, "one"), FakeProcess(12, 1.0, "two")
+CAME = DeleteTrigger
 
 
-class World:
-    """A core, and what clients do to it."""
+class Clients(World):
+    """Clients by process, or strangers from elsewhere; time stands still unless it is told to pass."""
 
-    def __init__(self, **options: Any) -> None:
-        self.told: list[AnyRecord] = []
-        self.core = Core(Settings(**options).policy, self.told.append, Judge(self.told.append))
-        self.number = 0
-        self.at = 1000.0
+    def _next(self) -> float:
+        return self.now
 
-    def request(
+    def asks(
         self,
         verb: str,
-        who: Process | None = None,
+        who: FakeProcess | None = None,
         *,
         session: str | None = None,
         method: str = "tools/list",
         conn: str = "",
-        token: str = "",
+        late: bool = False,
     ) -> Exchange:
-        self.number += 1
-        connection = self.core.ledger.connection(conn or f"c-{who}", ("10.0.0.9", 1), ("10.0.0.1", 2), self.at)
-        if not connection.identified and conn != "late":
-            self.core.identified(connection, who, self.at)
-        fields = [(b"accept", b"application/json, text/event-stream")]
+        connection = self.connect(conn or f"c-{who}", who, self.now, peer=("10.0.0.9", 1), known=not late)
+        shown = [(b"accept", b"application/json, text/event-stream")]
         if session:
-            fields.append((b"mcp-session-id", session.encode()))
-        if token:
-            fields.append((b"authorization", token.encode()))
-        content = json.dumps({"jsonrpc": "2.0", "id": self.number, "method": method, "params": {}}).encode()
-        x = self.core.exchange(
-            str(self.number),
-            verb,
-            "http://127.0.0.1/mcp",
-            ENDPOINT,
-            HeaderMap(tuple(fields)),
-            content if verb == "POST" else None,
-            connection,
-            self.at,
-        )
-        self.core.requested(x)
-        return x
+            shown.append((b"mcp-session-id", session.encode()))
+        content = repr(request(method)).replace("'", '"').encode() if verb == "POST" else None
+        return self.request(verb, "http://server/mcp", ENDPOINT, HeaderMap(shown), content, connection, self.now)[0]
 
-    def answer(self, x: Exchange, status: int = 200, result: Any = None, *, session: str = "") -> Any:
-        headers = (
-            (b"content-type", b"application/json"),
-            *([(b"mcp-session-id", session.encode())] if session else []),
-        )
-        self.core.answering(x, status, HeaderMap(headers), self.at)
-        message = {"jsonrpc": "2.0", "id": x.message.id if x.message else None, "result": result or {}}
-        self.core.answered(x, json.dumps(message).encode() if x.verb == "POST" else b"", self.at)
-        return self.core.finished(x, Finish.COMPLETE, self.at)
+    def gets(self, x: Exchange, status: int = 200, result: Any = None, *, session: str | None = None) -> None:
+        message = {"jsonrpc": "2.0", "id": 1, "result": result or {}} if x.verb == "POST" else None
+        self.answer(x, status, message, session=session)
 
-    def open(self, name: str, who: Process | None = None, **more: Any) -> Session:
-        x = self.request("POST", who, method="initialize", **more)
-        self.answer(x, 200, {"protocolVersion": "2025-11-25"}, session=name)
-        return self.core.ledger.sessions[ENDPOINT, name]
+    def opens(self, name: str, who: FakeProcess | None = None, **more: Any) -> Session:
+        x = self.asks("POST", who, method="initialize", **more)
+        self.gets(x, 200, {"protocolVersion": "2025-11-25"}, session=name)
+        return self.session(name)
 
-    def whats(self) -> list[str]:
-        return [getattr(record, "what", "") for record in self.told]
+    def ends(self, who: FakeProcess) -> list[str]:
+        """A process ends; the server's ids of what is deleted then."""
+        self.gone(who, self.now)
+        return self.deleting
 
 
 def state(session: Session) -> State:
@@ -89,215 +63,314 @@ def state(session: Session) -> State:
 
 
 def test_a_session_ends_with_the_last_process_that_used_it() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    world.answer(world.request("POST", TWO, session="one-session"))
-    assert world.core.gone(ONE, 1001) == []
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.gets(world.asks("POST", TWO, session="one-session"))
+    assert world.ends(ONE) == []
     assert state(session) == State.OPEN
-    (end,) = world.core.gone(TWO, 1002)
-    assert end.session is session
-    assert "one[11], two[12]" in end.evidence
-    assert world.core.ended(end, 200, "", 1003) is None
+    assert world.ends(TWO) == ["one-session"]
+    assert "one[11], two[12]" in session.evidence
+    assert session.reason is not None
+    assert session.reason.kind is Why.PROCESS_GONE
+    world.delete_answered(200)
     assert state(session) == State.CLOSED
-    assert world.core.gone(TWO, 1004) == []
+    assert session.ended_by == "proxy"
+    assert world.ends(TWO) == []
 
 
 def test_a_living_process_is_never_given_up_by_evidence() -> None:
-    world = World(mcp_end_after_idle=1, mcp_end_after_stream=1)
-    world.open("one-session", ONE)
-    world.core.disconnected(f"c-{ONE}", 1000)
-    assert not [end for at in range(1001, 1100) for end in world.core.tick(at)]
+    world = Clients(mcp_end_after_idle=1, mcp_end_after_stream=1)
+    world.opens("one-session", ONE)
+    world.disconnected(f"c-{ONE}", world.now)
+    world.wait(100)
+    assert world.deleting == []
 
 
 def test_a_stranger_is_given_up_and_may_come_back() -> None:
-    world = World(mcp_end_after_idle=30)
-    session = world.open("one-session")
-    world.core.disconnected("c-None", 1000)
-    ends = [(at, end) for at in range(1000, 1100) for end in world.core.tick(at)]
-    assert [at for at, _ in ends] == [1030]
-    world.core.ended(ends[0][1], 204, "", 1031)
+    world = Clients(mcp_end_after_idle=30)
+    session = world.opens("one-session")
+    world.disconnected("c-None", world.now)
+    world.wait(29.9)
+    assert world.deleting == []
+    world.wait(0.2)
+    assert world.deleting == ["one-session"]
+    world.delete_answered(204)
     assert state(session) == State.CLOSED
     assert not [record for record in world.told if record.kind == "violation" and "MCP308" in record.line()]
-    world.at = 1200
-    world.request("POST", session="one-session", conn="another")
+    world.wait(100)
+    world.asks("POST", session="one-session", conn="another")
     assert state(session) == State.LOST
 
 
 def test_who_turns_up_in_time_is_not_ended() -> None:
-    world = World(mcp_end_after_idle=30)
-    session = world.open("one-session")
-    world.core.disconnected("c-None", 1000)
-    (end,) = world.core.tick(1030)
-    assert world.core.endings.wait(end, 1030) == 0
-    world.request("POST", session="one-session", conn="another")
+    world = Clients(mcp_end_after_idle=30)
+    others = [world.opens(f"another-{n}", ONE) for n in range(4)]
+    session = world.opens("one-session")
+    world.disconnected("c-None", world.now)
+    world.gone(ONE, world.now)
+    assert len(world.deleting) == len(others), "no room for more"
+    world.wait(30)
+    assert state(session) == State.ENDING
+    world.asks("POST", session="one-session", conn="another")
     assert state(session) == State.OPEN
-    assert world.core.endings.wait(end, 1030) is None
+    for _ in others:
+        world.delete_answered(200)
+    world.wait(1)
+    assert world.deleting == [], "it was not sent yet, and is not needed any more"
+
+
+def test_who_turns_up_while_it_is_ended_has_it_brought_back() -> None:
+    world = Clients(mcp_end_after_idle=30)
+    session = world.opens("one-session")
+    world.disconnected("c-None", world.now)
+    world.wait(31)
+    assert world.deleting == ["one-session"]
+    world.asks("POST", session="one-session", conn="another")
+    assert state(session) == State.OPEN
     # It was on its way already: lost, and to be brought back at its next use.
-    world.core.ended(end, 200, "", 1031)
+    world.delete_answered(200)
     assert state(session) == State.LOST
 
 
 @pytest.mark.parametrize("finish", [Finish.CLIENT, Finish.SERVER])
 def test_a_delete_that_was_not_answered_is_finished_once(finish: Finish) -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    x = world.request("DELETE", ONE, session="one-session")
-    assert world.core.gone(ONE, 1001) == []  # how its own DELETE ends decides
-    (end,) = world.core.finished(x, finish, 1002)
-    assert world.core.gone(ONE, 1003) == []
-    world.request("POST", TWO, session="one-session")
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    x = world.asks("DELETE", ONE, session="one-session")
+    assert world.ends(ONE) == []  # how its own DELETE ends decides
+    world.finish(x, finish)
+    assert world.deleting == ["one-session"]
+    assert world.ends(ONE) == ["one-session"]
+    world.asks("POST", TWO, session="one-session")
     assert state(session) == State.ENDING
-    world.core.ended(end, 404, "", 1004)
+    world.delete_answered(404)
     assert state(session) == State.CLOSED
-    world.request("POST", TWO, session="one-session")
+    world.asks("POST", TWO, session="one-session")
     assert state(session) == State.CLOSED  # its client has ended it: it stays so
 
 
 def test_a_refused_delete_of_a_client_that_is_gone() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    x = world.request("DELETE", ONE, session="one-session")
-    world.core.gone(ONE, 1001)
-    (end,) = world.answer(x, 500)
-    assert end.session is session
+    world = Clients()
+    world.opens("one-session", ONE)
+    x = world.asks("DELETE", ONE, session="one-session")
+    world.ends(ONE)
+    world.gets(x, 500)
+    assert world.deleting == ["one-session"]
 
 
 def test_a_thousand_sessions_are_decided_upon_in_slices() -> None:
-    world = World()
+    world = Clients()
     for n in range(1000):
-        world.open(f"session-number-{n}", ONE)
-    ends = world.core.gone(ONE, 1001)
-    assert len(ends) < 50
-    while world.core.endings.has_more:
-        ends += world.core.more(1001)
-    assert len({end.server_id for end in ends}) == 1000
+        world.opens(f"session-number-{n}", ONE)
+    assert len(world.ends(ONE)) == 4, "a few at a time"
+    assert sum(what == "ending" for what in world.whats()) < 50
+    ended = []
+    while world.deleting:
+        ended.append(world.deleting[0])
+        world.delete_answered(200)
+        assert len(world.deleting) <= 4
+        world.wait(0.01)
+    assert len(set(ended)) == len(ended) == 1000
 
 
 def test_retries_end() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    (end,) = world.core.gone(ONE, 1001)
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.ends(ONE)
     waits = []
-    while (retry := world.core.ended(end, None, "connection refused", 1002)) is not None:
-        end = retry.end
-        waits.append(retry.seconds)
+    while world.deleting:
+        world.delete_answered(None)
+        due = world.core.next_timer()
+        if due is not None:
+            waits.append(round(due - world.now, 3))
+            world.wait(due - world.now)
     assert waits == list(BACKOFF)
     assert state(session) == State.STUCK
     assert "connection refused, 7 times" in session.evidence
+    assert session.outcome is not None
+    assert session.outcome.kind is Why.NO_ANSWER
 
 
 def test_an_endpoint_that_asks_to_be_left_alone_is() -> None:
-    world = World()
-    world.open("one-session", ONE)
-    world.open("two-session", ONE)
-    first, second = world.core.gone(ONE, 1001)
-    retry = world.core.ended(first, 429, "", 1001, retry_after="40")
-    assert retry is not None
-    assert retry.seconds == 40
-    assert world.core.endings.wait(second, 1011) == 30
+    world = Clients()
+    names = [f"session-number-{n}" for n in range(6)]
+    for name in names:
+        world.opens(name, ONE)
+    world.ends(ONE)
+    world.delete_answered(429, retry_after="40")
+    for _ in range(3):
+        world.delete_answered(200)
+    world.wait(39.9)
+    assert world.deleting == []
+    world.wait(0.2)
+    assert sorted(world.deleting) == [names[0], *names[4:]]
 
 
 def test_405_is_learnt() -> None:
-    world = World()
-    sessions = [world.open(f"session-number-{n}", ONE) for n in range(3)]
-    first, second, _ = world.core.gone(ONE, 1001)
-    world.core.ended(first, 405, "", 1002)
-    assert world.core.endings.wait(second, 1003) is None
-    assert [session.state for session in sessions] == [State.CLOSED, State.CLOSED, State.ENDING]
-    later = world.open("another-session", TWO)
-    assert world.core.gone(TWO, 1004) == []
+    world = Clients()
+    sessions = [world.opens(f"session-number-{n}", ONE) for n in range(6)]
+    world.ends(ONE)
+    world.delete_answered(405)
+    world.wait(0.1)
+    assert len(world.deleting) == 3, "those that are under way"
+    assert [session.state for session in sessions] == [State.CLOSED, *[State.ENDING] * 3, *[State.CLOSED] * 2]
+    later = world.opens("another-session", TWO)
+    world.ends(TWO)
     assert state(later) == State.CLOSED
+    assert len(world.deleting) == 3
 
 
 def test_ids_that_were_replaced_are_deleted_too() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
+    world = Clients()
+    session = world.opens("one-session", ONE)
     world.core.ledger.remap(session, "second-id")
     world.core.ledger.remap(session, "third-id")
-    (end,) = world.core.gone(ONE, 1001)
-    assert end.server_id == "third-id"
-    world.core.ended(end, 200, "", 1002)
-    ends = world.core.tick(1003)
-    assert [(end.server_id, end.final) for end in ends] == [("one-session", False), ("second-id", False)]
-    assert world.core.ended(ends[0], 503, "", 1004) is None
+    assert world.ends(ONE) == ["third-id"]
+    world.delete_answered(200)
+    assert state(session) == State.CLOSED
+    world.wait(0.1)
+    assert world.deleting == ["one-session", "second-id"]
+    world.delete_answered(503)
+    world.delete_answered(None)
+    world.wait(1000)
+    assert world.deleting == [], "once each"
 
 
 @pytest.mark.parametrize(("mode", "said"), [("log", ["would be ended"]), ("off", [])])
 def test_modes_that_end_nothing(mode: str, said: list[str]) -> None:
-    world = World(mcp_end=mode, mcp_end_after_idle=1)
-    world.open("one-session", ONE)
-    world.open("two-session")
-    world.core.disconnected("c-None", 1000)
-    assert world.core.gone(ONE, 1001) == []
-    assert not [end for at in range(1001, 1050) for end in world.core.tick(at)]
+    world = Clients(mcp_end=mode, mcp_end_after_idle=1)
+    world.opens("one-session", ONE)
+    world.opens("two-session")
+    world.disconnected("c-None", world.now)
+    assert world.ends(ONE) == []
+    world.wait(50)
+    assert world.deleting == []
     assert [what for what in world.whats() if what == "would be ended"] == said * 2
     # And when it is switched on after all:
-    world.core.configure(Settings(mcp_end="on", mcp_end_after_idle=1).policy, 1100)
-    assert len([end for at in range(1100, 1110) for end in world.core.tick(at)]) == 2
+    world.core.configure(Settings(mcp_end="on", mcp_end_after_idle=1).policy, world.now)
+    world.wait(10)
+    assert sorted(world.deleting) == ["one-session", "two-session"]
 
 
 def test_kept_by_hand_and_ended_by_hand() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    world.core.keep(session, True, 1000)
-    assert world.core.gone(ONE, 1001) == []
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.core.keep(session, True, world.now)
+    assert world.ends(ONE) == []
     assert "is kept" in world.whats()
-    (end,) = world.core.end_by_hand(session, 1002)
-    assert end.session is session
+    world.core.end(session, world.now)
+    world.fetch()
+    assert world.deleting == ["one-session"]
     with pytest.raises(ValueError, match="it can't be ended now"):
-        world.core.end_by_hand(session, 1003)
+        world.core.end(session, world.now)
+
+
+def test_what_is_kept_no_longer_is_ended() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.core.keep(session, True, world.now)
+    assert world.ends(ONE) == []
+    world.core.keep(session, False, world.now)
+    world.fetch()
+    assert world.deleting == ["one-session"]
+
+
+def test_to_be_refused_leaves_no_trace() -> None:
+    """A session that could not be ended by hand, and that its client ended then, was ended by its client."""
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.lose(world.asks("POST", ONE, session="one-session"))
+    with pytest.raises(ValueError, match="is recovering: it can't be ended now"):
+        world.core.end(session, world.now)
+    world.shake(session, "new-id")
+    world.gets(world.asks("DELETE", ONE, session="one-session"))
+    assert (state(session), session.ended_by, session.evidence) == (State.CLOSED, "client", "")
+    assert not [entry for entry in session.history if "by hand" in (entry.what, entry.detail)]
 
 
 def test_a_request_of_a_process_that_was_gone_before_anybody_looked() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    world.answer(world.request("POST", None, session="one-session", conn="late"))
-    late = world.core.disconnected("late", 1001)
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.gets(world.asks("POST", None, session="one-session", conn="late", late=True))
+    late = world.disconnected("late", world.now)
     assert late is not None
     assert [owner.label for owner in session.owners] == ["one[11]", "10.0.0.9"]
-    world.core.identified(late, None, 1002, vanished=True)
+    world.identify(late, None, world.now, vanished=True)
     assert [owner.label for owner in session.owners] == ["one[11]"]
-    assert len(world.core.gone(ONE, 1003)) == 1
+    assert world.ends(ONE) == ["one-session"]
 
 
 def test_a_stranger_beside_a_process_keeps_its_own_claim() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    world.answer(world.request("POST", None, session="one-session", conn="elsewhere"))
-    assert world.core.gone(ONE, 1003) == []
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.gets(world.asks("POST", None, session="one-session", conn="elsewhere"))
+    assert world.ends(ONE) == []
     assert state(session) == State.OPEN
 
 
 def test_a_heir_goes_on() -> None:
-    world = World()
-    session = world.open("one-session", ONE)
-    world.core.identified(world.core.ledger.connections[f"c-{ONE}"], TWO, 1001)
-    world.core.outlived(ONE, TWO, 1001)
-    assert world.core.gone(ONE, 1002) == []
-    assert [end.session for end in world.core.gone(TWO, 1003)] == [session]
+    world = Clients()
+    world.opens("one-session", ONE)
+    world.identify(world.core.ledger.connections[f"c-{ONE}"], TWO, world.now)
+    world.core.outlived(ONE, TWO, world.now)
+    assert world.ends(ONE) == []
+    assert world.ends(TWO) == ["one-session"]
+
+
+@pytest.mark.parametrize(("which", "ended"), [("none", []), ("mapped", ["new-id"]), ("all", ["new-id", "two-session"])])
+def test_what_is_ended_with_the_proxy(which: str, ended: list[str]) -> None:
+    world = Clients(mcp_end_at_exit=which)
+    session = world.opens("one-session", ONE)
+    world.opens("two-session", ONE)
+    world.core.ledger.remap(session, "new-id")
+    world.core.exits(world.now)
+    world.fetch()
+    assert sorted(world.deleting) == ended
+    for _ in ended:
+        world.delete_answered(200)
+    assert world.core.ending.may_return(session) == bool(ended)
+    if ended:
+        world.asks("POST", ONE, session="one-session")
+        assert state(session) == State.LOST, "its client lives, and it can be brought back"
+
+
+def test_whoever_sent_them_is_replaced() -> None:
+    world = Clients()
+    session, other = world.opens("one-session", ONE), world.opens("two-session", TWO)
+    waits = world.asks("POST", TWO, session="two-session")
+    world.lose(waits)
+    world.ends(ONE)
+    world.sends.clear()
+    world.core.interrupted(world.now)
+    world.fetch()
+    assert world.deleting == ["one-session"], "it is sent again"
+    assert world.released() == [], "who waited was let go"
+    assert (state(session), state(other)) == (State.ENDING, State.LOST)
 
 
 @pytest.mark.parametrize(
     ("status", "said", "came"),
     [
-        (200, "", Result.ENDED),
-        (202, "", Result.ENDED),
-        (404, "", Result.ENDED),
-        (410, "", Result.ENDED),
-        (400, "Bad Request: No valid session ID provided", Result.ENDED),
-        (400, "Bad Request", Result.REFUSED),
-        (401, "", Result.CREDENTIALS),
-        (403, "", Result.CREDENTIALS),
-        (405, "", Result.UNSUPPORTED),
-        (501, "", Result.UNSUPPORTED),
-        (429, "", Result.AGAIN),
-        (500, "", Result.AGAIN),
-        (None, "", Result.AGAIN),
-        (302, "", Result.REFUSED),
+        (200, "", CAME.ENDED),
+        (202, "", CAME.ENDED),
+        (404, "", CAME.ENDED),
+        (410, "", CAME.ENDED),
+        (400, "Bad Request: No valid session ID provided", CAME.ENDED),
+        (400, "Bad Request", CAME.REFUSED),
+        (401, "", CAME.CREDENTIALS),
+        (403, "", CAME.CREDENTIALS),
+        (405, "", CAME.UNSUPPORTED),
+        (501, "", CAME.UNSUPPORTED),
+        (408, "", CAME.AGAIN),
+        (425, "", CAME.AGAIN),
+        (429, "", CAME.AGAIN),
+        (500, "", CAME.AGAIN),
+        (None, "", CAME.AGAIN),
+        (302, "", CAME.REFUSED),
     ],
 )
-def test_what_an_answer_is_worth(status: int | None, said: str, came: Result) -> None:
-    assert result(status, said) is came
+def test_what_an_answer_is_worth(status: int | None, said: str, came: DeleteTrigger) -> None:
+    assert read(status, said).came is came
 
 
 def test_retry_after_is_obeyed_within_reason() -> None:
@@ -306,3 +379,13 @@ def test_retry_after_is_obeyed_within_reason() -> None:
     assert wait(1, "Wed, 21 Oct 2026 07:28:00 GMT") == BACKOFF[0]
     assert wait(1, "٣") == BACKOFF[0]
     assert wait(len(BACKOFF) + 1) is None
+
+
+def test_only_so_many_are_under_way() -> None:
+    world = Clients()
+    for n in range(50):
+        world.opens(f"session-number-{n}", ONE)
+    world.ends(ONE)
+    for _ in range(50):
+        assert len(world.take(DELETE)) <= 4
+        world.wait(0.1)

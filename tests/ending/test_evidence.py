@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from mcp_sessions.core.client import Client, ClientKey
-from mcp_sessions.core.ending.evidence import Due, Evidence, Graces, weigh
+from mcp_sessions.core.ending.evidence import Evidence, weigh
+from mcp_sessions.core.ledger import Ledger
+from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.session import Endpoint, Session
-from mcp_sessions.core.states import Cause, State
+from mcp_sessions.core.states import STANDINGS, Reason, State, Trigger
 
-GRACES = Graces(stream=10, idle=100)
+GRACES = Policy(end_after_stream=10, end_after_idle=100)
 ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")
 
 
@@ -29,7 +31,7 @@ def a_session(*owners: Client, at: float = 0.0) -> Session:
 
 
 def due(session: Session, at: float) -> bool:
-    return isinstance(weigh(session, GRACES, at), Due)
+    return isinstance(weigh(session, GRACES, at), Reason)
 
 
 def test_idleness_alone() -> None:
@@ -46,9 +48,9 @@ def test_an_aborted_stream_counts_only_without_connections_and_later_requests() 
     session.stream_aborted_at = 5
     assert not due(session, 14)
     assert due(session, 15)
-    session.connections.add("c1")
+    session.connections = ("c1",)
     assert not due(session, 1000)
-    session.connections.clear()
+    session.connections = ()
     session.left_at = 20
     assert not due(session, 29)
     assert due(session, 30)
@@ -60,11 +62,11 @@ def test_another_connection_of_the_client_protects_for_as_long_as_idleness_would
     client = a_client()
     session = a_session(client)
     session.stream_aborted_at = 5
-    client.connections.add("another")
+    client.connections = ("another",)
     assert not due(session, 99)
     # Clients that can't be told apart do not protect each other for good.
     assert due(session, 100)
-    client.connections.clear()
+    client.connections = ()
     client.left_at = 40
     assert not due(session, 49)
     assert due(session, 50)
@@ -82,7 +84,7 @@ def test_a_living_process_protects_whatever_its_connections_do() -> None:
 @pytest.mark.parametrize("state", [s for s in State if s not in (State.OPEN, State.LOST)])
 def test_only_sessions_that_are_held_are_given_up(state: State) -> None:
     session = a_session()
-    session.state = state
+    session.standing = next(standing for standing in STANDINGS.values() if standing.word is state)
     assert not due(session, 1e9)
 
 
@@ -94,7 +96,7 @@ def test_time_in_which_nobody_watched_does_not_count() -> None:
 
 
 def test_a_tick_costs_next_to_nothing_with_ten_thousand_sessions() -> None:
-    evidence = Evidence(Graces(60, 1800))
+    evidence = Evidence(Policy())
     sessions = [a_session() for _ in range(10_000)]
     for n, session in enumerate(sessions):
         session.last_used = session.opened = n / 100
@@ -152,14 +154,14 @@ class Watching(RuleBasedStateMachine):
                 session.left_at = self.at
                 self.lives(session)
             case "connect":
-                session.connections.add("c")
+                session.connections = ("c",)
                 session.last_used = self.at
             case "disconnect" if session.connections:
-                session.connections.clear()
+                session.connections = ()
                 session.left_at = self.at
                 self.lives(session)
             case "lose":
-                session.apply(Cause.REFUSED, self.at)
+                Ledger().fire(session, Trigger.REFUSED, self.at)
 
     @rule(gone=st.booleans())
     def process(self, gone: bool) -> None:
@@ -179,14 +181,14 @@ class Watching(RuleBasedStateMachine):
             for session in found:
                 assert not session.streams
                 assert not session.connections
-                assert self.at - self.life[session] >= GRACES.stream
+                assert self.at - self.life[session] >= GRACES.end_after_stream
                 if self.clients[2] in session.owners:
                     assert self.clients[2].gone
-                session.apply(Cause.ORPHANED, self.at)
+                Ledger().fire(session, Trigger.GONE, self.at)
             late = expected - set(found)
             assert not [s for s in late if s not in self.evidence]
             self.late = {session: self.late.get(session, self.at) for session in late}
-            assert all(self.at - since <= max(GRACES) for since in self.late.values())
+            assert all(self.at - since <= GRACES.end_after_idle for since in self.late.values())
 
     @invariant()
     def bounded(self) -> None:

@@ -34,7 +34,7 @@ def deletes(server):
 
 def stored(path):
     with sqlite3.connect(path) as connection:
-        return connection.execute("SELECT client_id, server_id, state, generation FROM sessions").fetchall()
+        return connection.execute("SELECT client_id, server_id, server, generation FROM sessions").fetchall()
 
 
 async def until_stored(path, count):

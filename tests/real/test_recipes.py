@@ -10,7 +10,6 @@ import pytest
 
 from harness.environments import REPOSITORY
 from harness.process import Process
-from mcp_sessions.__main__ import readme
 
 RECIPES = REPOSITORY / "recipes"
 OTHERS = {"demo", "ledger_at_exit", "pictures"}
@@ -46,8 +45,3 @@ def test_every_script_has_its_page_and_every_page_its_script() -> None:
     assert pages == {path.stem for path in SCRIPTS} == set(TELLING)
     readme = (REPOSITORY / "README.md").read_text("utf-8")
     assert [name for name in sorted(pages) if f"(recipes/{name}.md)" not in readme] == []
-
-
-def test_the_readme_has_the_options_and_commands_that_there_are() -> None:
-    page = (REPOSITORY / "README.md").read_text("utf-8")
-    assert page == readme(page), "run: uv run python -m mcp_sessions readme README.md"

@@ -171,8 +171,8 @@ async def test_ten_thousand_sessions_do_not_stall_the_page(page: Page, tmp_path:
         "        for s in range(100):\n"
         "            name = f'{c * 100 + s:08d}-0000-0000-0000-000000000000'\n"
         "            session = Session(Endpoint('http', 'h', 80, '/mcp'), name, name, now - s, now, '2025-11-25')\n"
-        "            ledger.open(session); ledger.own(session, client, now)\n"
-        "            session.note(now - s, 'opened'); addon.journal.touch(session)\n"
+        "            ledger.open(session, now); ledger.own(session, client, now)\n"
+        "            session.note(now - s, 'opened'); addon.reporting.journal.touch(session)\n"
     )
     async with Mitmweb(1, script=[ADDON, script]) as proxy:
         await log_in(page, proxy)

@@ -7,12 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_sessions.core.core import Core
+from core.driver import Driver
 from mcp_sessions.core.exchange import Exchange, Finish
-from mcp_sessions.core.records import AnyRecord, Violation
+from mcp_sessions.core.records import Violation
 from mcp_sessions.core.session import Endpoint
-from mcp_sessions.options import Settings
-from mcp_sessions.rules import Judge
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.sse import Decoder
 
@@ -205,14 +203,11 @@ def _answer(scene: Scene, lines: list[str]) -> None:
     scene.ended = None if left_open else clock
 
 
-class Player:
+class Player(Driver):
     """Plays scenes through a core and keeps what it tells."""
 
     def __init__(self, **settings: Any) -> None:
-        self.told: list[AnyRecord] = []
-        chosen = Settings(mcp_recover="off", mcp_end="off", **settings)
-        self.judge = Judge(self.told.append, chosen.silenced, chosen.level)
-        self.core = Core(chosen.policy, self.told.append, self.judge)
+        super().__init__(mcp_recover="off", mcp_end="off", **settings)
         self._live: dict[int, tuple[Scene, Exchange]] = {}
         self._decoders: dict[int, Decoder] = {}
 
@@ -243,40 +238,38 @@ class Player:
             step()
 
     def _request(self, number: int, scene: Scene) -> None:
-        pid = 100 + ord(scene.client)
-        core, at = self.core, EPOCH + scene.at
-        connection = core.ledger.connection(scene.client, ("127.0.0.1", pid), ("127.0.0.1", 8080), at)
-        core.identified(connection, Process(pid), at)
+        pid, at = 100 + ord(scene.client), EPOCH + scene.at
+        connection = self.connect(scene.client, Process(pid), at, peer=("127.0.0.1", pid))
         scheme, _, rest = scene.url.partition("://")
         authority, _, path = rest.partition("/")
         host, _, port = authority.partition(":")
         endpoint = Endpoint(scheme, host, int(port), "/" + path.partition("?")[0])
         headers = _fields(scene.headers)
-        x = core.exchange(f"x{number}", scene.verb, scene.url, endpoint, headers, scene.content, connection, at)
+        x, _ = self.request(scene.verb, scene.url, endpoint, headers, scene.content, connection, at, f"x{number}")
         self._live[number] = (scene, x)
-        core.requested(x)
 
     def _head(self, number: int) -> None:
         scene, x = self._live[number]
         assert scene.status is not None
-        self.core.answering(x, scene.status, _fields(scene.answer_headers), EPOCH + scene.at + STEP / 2)
-        if self.core.wants_stream(x):
+        if self.head(x, scene.status, _fields(scene.answer_headers), EPOCH + scene.at + STEP / 2).stream:
             self._decoders[number] = Decoder()
 
     def _chunk(self, number: int, at: float, chunk: bytes) -> None:
         _, x = self._live[number]
         if number in self._decoders:
             for event in self._decoders[number].feed(chunk):
-                self.core.streamed(x, event, EPOCH + at)
+                self.event(x, event, EPOCH + at)
 
     def _end(self, number: int) -> None:
         scene, x = self._live.pop(number)
         if number not in self._decoders and scene.status is not None:
-            self.core.answered(x, b"".join(chunk for _, chunk in scene.chunks), EPOCH + (scene.ended or 0))
-        self.core.finished(x, scene.finish, EPOCH + (scene.ended or 0))
+            self.answered(x, b"".join(chunk for _, chunk in scene.chunks), EPOCH + (scene.ended or 0))
+        self.finished(x, scene.finish, EPOCH + (scene.ended or 0))
 
-    def _gone(self, gone: Gone) -> None:
-        self.core.gone(Process(100 + ord(gone.client)), EPOCH + gone.at)
+    def _gone(self, scene: Gone) -> None:
+        self.gone(Process(100 + ord(scene.client)), EPOCH + scene.at)
+        while self.core.ending.busy:  # a few are decided upon at a time
+            self.fetch()
 
 
 def _fields(headers: list[tuple[str, str]]) -> HeaderMap:

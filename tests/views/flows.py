@@ -49,6 +49,8 @@ async def pass_through(addon: McpSessions, flow: http.HTTPFlow, message: object,
     pending = addon.response(flow)
     if pending is not None:
         await pending
+    if flow.client_conn.id in addon.core.ledger.connections:
+        await addon.identifying.identify(flow.client_conn.id)  # what is said of it waits for that
     return flow
 
 

@@ -14,7 +14,7 @@ from mitmproxy.addons import view
 from mitmproxy.test import taddons
 
 from mcp_sessions.addon import McpSessions
-from mcp_sessions.core.states import State
+from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide
 from mcp_sessions.views.commands import Commands, SessionName
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
@@ -134,7 +134,7 @@ async def test_a_wrong_name_gives_one_clear_line(console: Console, line: str, sa
 
 async def test_a_session_that_is_over_cannot_be_initialized_anew(console: Console) -> None:
     session = console.addon.core.ledger.named(FIRST)[0]
-    session.state = State.CLOSED
+    session.standing = STANDINGS[ClientSide.LEFT, ServerSide.DELETED, False]
     with pytest.raises(exceptions.CommandError, match=r"^mcp\.reinit: session 7f3a9c is closed$"):
         console.run("mcp.reinit 7f3a")
 

@@ -7,9 +7,11 @@ from mitmproxy.test import taddons, tflow
 from mitmproxy.utils.emoji import emoji
 
 from mcp_sessions.addon import McpSessions
+from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.proxy import marks
 from mcp_sessions.proxy.metadata import CLIENT, OWN
 from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.jsonrpc import parse
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
 
@@ -104,10 +106,9 @@ async def test_own_and_refused_flows_are_told_apart() -> None:
         assert own.marked == marks.ENDING
         client = await pass_through(addon, post(CALL, SESSION), ANSWER)
         copy = client.copy()
-        connection = addon.core.ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 1.0)
-        x = addon.core.exchange(
-            "id", "POST", "http://127.0.0.1:9/mcp", session.endpoint, HeaderMap(), b"{}", connection, 1.0
-        )
+        connection = addon.core.connected("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 1.0)
+        url = "http://127.0.0.1:9/mcp"
+        x = Exchange("id", 1.0, "POST", session.endpoint, url, HeaderMap(), parse(b"{}"), connection)
         marks.refused(copy, x, 404, "abcdefgh-1234")
         assert copy.comment.startswith("refused 404: ")
         assert copy.comment.endswith("sent again as abcdefgh")

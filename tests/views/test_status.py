@@ -18,7 +18,7 @@ async def test_it_counts() -> None:
     with taddons.context(addon):
         await open_session(addon, "7f3a9c1e5b2d4680aa")
         await pass_through(addon, post(CALL, "7f3a9c1e5b2d4680aa"), ANSWER)
-        line = counts(addon.core.ledger, addon.journal)
+        line = counts(addon.core.ledger, addon.reporting.journal)
         assert line.startswith("mcp: clients 1 · sessions open 1 · streams 0 · recovered 0 · ended 0 · ")
         assert not line.endswith("violations 0")
         addon.done()

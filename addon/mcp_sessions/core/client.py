@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    from .session import Session
-
+from typing import Any, NamedTuple, Protocol
 
 _numbers = count(1)
 
@@ -64,13 +61,12 @@ class Client:
     parent: int | None = None
     """The pid of its parent process; None if that is not known."""
     user_agent: str = ""
-    info: dict[str, str] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
     """`clientInfo` of its latest `initialize`: name and version, shortened."""
-    connections: set[str] = field(default_factory=set)
-    sessions: dict[Session, None] = field(default_factory=dict)
-    """The sessions that it has used, the oldest first."""
-    vouched: set[Session] = field(default_factory=set)
-    """Sessions that it used over a connection of which it is settled that no process is known behind it."""
+    connections: tuple[str, ...] = ()
+    # Its sessions know their clients; that these know their sessions, too, can't be said to the type checker.
+    sessions: dict[Any, None] = field(default_factory=dict)
+    """The sessions that it has used, the oldest first: each a `Session`."""
     left_at: float | None = None
     """When its last connection was closed, if it has none."""
     requests: int = 0
@@ -108,5 +104,5 @@ class Connection:
     """Whether the question which process it is has been answered, be it with none."""
     vanished: bool = False
     """Whether it was closed before anybody could look."""
-    sessions: dict[Session, None] = field(default_factory=dict)
-    """The sessions that it has carried."""
+    sessions: dict[Any, None] = field(default_factory=dict)
+    """The sessions that it has carried: each a `Session`."""

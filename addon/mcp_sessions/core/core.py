@@ -1,246 +1,231 @@
-"""The core: told what happens on the wire, it keeps the ledger and decides what the shell is to do.
+"""The one door of the core: told what happens, it keeps the ledger and decides.
 
-It does no I/O, has no clock (every call carries the time, in seconds since the epoch) and knows nothing of mitmproxy.
-What to do about a lost session is decided in `recovery`, about an abandoned one in `ending`.
+It does no I/O, has no clock and knows nothing of mitmproxy. Every input carries the time, `now`, in seconds since the
+epoch, and is answered with a `Decision` where it is about an exchange that waits for one. Everything else that the core
+wants done is to be fetched with `effects` after every input, and `timer` to be called at `next_timer`.
+
+What to do about a lost session is decided in `recovery`, about one whose client is gone in `ending`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from ..wire import headers as h
-from ..wire.headers import HeaderMap, coded
-from ..wire.jsonrpc import UNREAD, Body, Kind, Message, dump, parse
+from ..wire.headers import HeaderMap
+from ..wire.jsonrpc import UNREAD, Body, Kind, dump, parse
 from ..wire.revision import Era, era, is_stateless
 from ..wire.sse import Event, encode
-from ..wire.text import printable
+from .belonging import Belonging, introduce, made_for
 from .client import Client, Connection, ProcessLike
-from .decisions import Deliver, End, Forward, OnAnswer, OnRequest, Release, Retry
-from .ending.endings import Endings
+from .credentials import Fingerprints
+from .decisions import DELIVER, PASS, Ask, Decision, Deliver, Effect, Forward, Head, Outcome, Tag
+from .ending.deletions import Deletion
+from .ending.ending import Ending
 from .exchange import Exchange, Finish
 from .ledger import Ledger
 from .observer import Nobody, Observer
+from .outbox import Outbox, sooner
 from .policy import Policy
-from .records import AnyRecord, Weight
-from .recovery import dialects as classify
-from .recovery import handshake
-from .recovery.dialects import Verdict
-from .recovery.machine import Recovery
-from .recovery.recoveries import Recoveries
-from .recovery.server_state import remember
-from .reporter import Telling
-from .session import UNKNOWN_CREDENTIALS, Endpoint, Session
-from .states import Cause, State
+from .records import Weight
+from .recovery import dialects
+from .recovery.dialects import Reading, Verdict
+from .recovery.handshake import Step
+from .recovery.recovery import Recovery
+from .reporter import Reporter
+from .session import Endpoint, Session
+from .states import ServerSide, Trigger
 
-GIVEN_UP = frozenset({State.ABANDONED, State.ENDING, State.STUCK, State.CLOSED})
-"""States of a session that nobody is believed to use any more."""
+NO_HEAD = Head()
 
 
 class Core:
-    """Ledger and policy together. `tell` gets each record as it comes about, `observer` sees all that happens."""
+    """Ledger and policy together."""
 
-    def __init__(self, policy: Policy, tell: Callable[[AnyRecord], None], observer: Observer | None = None) -> None:
+    def __init__(self, policy: Policy, reporter: Reporter, observer: Observer | None = None) -> None:
+        """`reporter` gets each record as it comes about, `observer` sees all that happens."""
         self._policy = policy
-        self.ledger = Ledger()
-        self.telling = Telling(tell)
+        self.reporter = reporter
         self._observer = observer or Nobody()
-        self._recovery = Recovery()
-        self.endings = Endings(policy, self.ledger, self._recovery, self._observer, self.telling)
-        self.recoveries = Recoveries(policy, self.ledger, self._recovery, self.endings, self._observer, self.telling)
+        self._outbox = Outbox()
+        self._fingerprints = Fingerprints()
+        self.ledger = Ledger(evicted=self._forget)
+        self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
+        self._belonging = Belonging(self.ledger, reporter, self.ending)
+        self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
 
-    def configure(self, policy: Policy, at: float = 0.0) -> None:
-        """Take over other settings."""
-        self._policy = self.recoveries.policy = policy
-        self.endings.configure(policy, at)
+    # What the shell asks after every input
 
-    # What a client sends
+    def effects(self) -> Sequence[Effect]:
+        """What is to be done besides the exchange at hand; each effect is given out once."""
+        if self.ending.stirs:
+            self.ending.pump()
+        return self._outbox.fetch()
 
-    def exchange(
-        self,
-        exchange_id: str,
-        verb: str,
-        url: str,
-        endpoint: Endpoint,
-        headers: HeaderMap,
-        content: bytes | None,
-        connection: Connection,
-        at: float,
-    ) -> Exchange:
-        """A request that is MCP, as an exchange that has just begun."""
-        connection.last_active = at
-        body = _body(headers, content) if verb == "POST" else Body()
-        method, params = (body.first.method, body.first.params) if body.first else (None, None)
-        presented = headers.get(h.SESSION_ID)
-        spoken = era(headers.get(h.PROTOCOL_VERSION), method, params)
-        known = self.ledger.find(endpoint, presented) if presented else None
-        if known is not None and not is_stateless(method, params):
-            spoken = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
-        return Exchange(
-            exchange_id,
-            at,
-            verb,
-            endpoint,
-            url,
-            headers,
-            body,
-            spoken,
-            connection,
-            self.ledger.client_of(connection, headers, at),
-            self.ledger.fingerprint(headers),
-        )
+    def next_timer(self) -> float | None:
+        """When `timer` is to be called; None if nothing is due."""
+        return sooner(sooner(self.ending.next_timer, self._recovery.next_timer), self.reporter.next_timer)
 
-    def requested(self, x: Exchange) -> OnRequest:
-        """A request was read. Decides what becomes of it."""
-        self.telling.now = x.at
-        self.ledger.endpoint(x.endpoint, x.at)
+    def timer(self, now: float) -> None:
+        """It is time to look at what takes too long, and at what is due."""
+        self._at(now)
+        self._recovery.timer()
+        self.ending.timer()
+        self.reporter.settle()
+
+    def _at(self, now: float) -> None:
+        """Set the time of everything that this input brings about."""
+        self.reporter.now = now
+
+    # A request
+
+    def arrived(self, x: Exchange, now: float) -> Ask | None:
+        """A request that is MCP has arrived. What is to be found out before it is told as `requested`, if anything."""
+        self._at(now)
+        x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
+        identity = not x.connection.identified
+        if x.presented and x.session is None:
+            return Ask(identity, recall=True)
+        # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
+        opens = any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed
+        wanted = opens or (x.session is not None and x.session.mapped)
+        return Ask(identity=True) if identity and wanted else None
+
+    def requested(self, x: Exchange, now: float) -> Decision:
+        """A request was read, and what was asked about it found out as far as that can be."""
+        self._at(now)
+        x.at = now
+        connection, ledger, method = x.connection, self.ledger, x.method
+        connection.last_active = now
+        params = x.message.params if x.message else None
+        x.credentials = self._fingerprints.of(x.headers)
+        x.client = ledger.client_of(connection, x.headers, x.credentials, now)
+        x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
+        ledger.place(x.endpoint, now)
+        session = x.session if x.session is not None else self._belonging.found(x)
+        x.session = None  # until it is known whether it is this client's
+        if session is not None and x.era is Era.STATELESS and not is_stateless(method, params):
+            x.era = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
         if x.era is Era.STATELESS:
             self._observer.request(x)
-            return Forward()
-        if x.is_initialize and x.message:
-            _introduce(x.client, x.message.params.get("clientInfo"))
-        session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
+            return PASS
+        if x.is_initialize and params is not None:
+            introduce(x.client, params.get("clientInfo"))
         if session is None:
             self._observer.request(x)
-            return Forward()
-        x.stranger = not _made_for(session, x)
+            return PASS
+        x.stranger = not made_for(session, x)
         if x.stranger and session.mapped:
-            self.telling.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
+            self.reporter.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
             self._observer.request(x)
-            return Forward()
+            return PASS
         x.session = session
         self._observer.request(x)
         if x.stranger:  # until the server accepts it, it has no say in what becomes of the session
-            return Forward()
-        self._use(session, x)
-        held = self._recovery.arrived(x)
+            return PASS
+        self._belonging.use(session, x)
+        held = self._recovery.hold(x)
         if held is not None:
             return held
-        stale = session.state in (State.LOST, State.CLOSED)
+        stale = session.standing.server in (ServerSide.LOST, ServerSide.DELETED)
         if x.is_initialize and stale and self._policy.recover != "off":
             return Forward("")
-        self.released(x, x.at)
-        return Forward(session.server_id if session.mapped else None)
+        self._recovery.goes_out(x)
+        return Forward(session.server_id) if session.mapped else PASS
 
-    def released(self, x: Exchange, at: float) -> None:
-        """A request of a known session goes out now, be it after it was held."""
-        if x.session is not None:
-            x.generation = x.session.generation
-            if x.verb == "DELETE":
-                x.session.apply(Cause.DELETE_SENT, at)
-                self.telling.changed(x.session)
-
-    def _use(self, session: Session, x: Exchange) -> None:
-        if self.ledger.own(session, x.client, x.at):
-            self.telling.changed(session)
-        self.ledger.carry(x.connection, session)
-        self.ledger.touched[session] = None
-        if session.state in GIVEN_UP:
-            self.endings.returned(session, x)
-        if session not in self.endings.evidence:
-            self.endings.evidence.watch(session, x.at)
-        session.last_used = x.at
-        session.credentials = x.credentials
-        session.fields = x.headers.fields
-        session.url = x.url
-        if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
-            session.requests += len(x.body.messages) or 1
-
-    # What a server answers
-
-    def answering(self, x: Exchange, status: int, headers: HeaderMap, at: float) -> str | None:
-        """The head of an answer arrived; the session id to put into it, None to leave it as it is."""
-        self.telling.now = at
-        x.status, x.answer_headers, x.answered_at = status, headers, at
-        assigned = headers.get(h.SESSION_ID)
-        if assigned is None or x.era is Era.STATELESS:
+    def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
+        """The id to put into a request of which only the head is known; None to leave it as it is."""
+        session, connection = self.ledger.find(endpoint, presented), self.ledger.connections.get(connection_id)
+        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
             return None
-        session = self._opened(x, assigned, at) if x.is_initialize and x.ok else x.session
-        if session is not None and session.mapped and assigned == session.server_id:
-            return session.client_id
-        return None
+        return session.server_id
 
-    def wants_stream(self, x: Exchange) -> bool:
-        """Whether the answer is to be streamed: every event stream, save a refusal that may be recovered."""
-        if x.answer_headers is None or x.answer_headers.content_type != h.SSE:
-            return False
+    # Its answer
+
+    def head(self, x: Exchange, status: int, headers: HeaderMap, now: float) -> Head:
+        """The head of an answer has arrived."""
+        self._at(now)
+        x.status, x.answer_headers, x.answered_at = status, headers, now
+        assigned = headers.get(h.SESSION_ID)
+        session_id = None
+        if assigned is not None and x.era is not Era.STATELESS:
+            session = self._belonging.opened(x, assigned) if x.is_initialize and x.ok else x.session
+            if session is not None and session.mapped and assigned == session.server_id:
+                session_id = session.client_id
+        if headers.content_type != h.SSE:
+            return NO_HEAD if session_id is None else Head(session_id)
+        # Every event stream is streamed, save a refusal that may be recovered.
         x.streamed = x.ok or x.session is None
-        if x.streamed:
-            if x.verb == "GET" and x.session is not None:
-                x.session.streams[x.id] = x.answered_at
-                x.session.stream_aborted_at = None
-            self._succeeded(x)
-            self._observer.answer(x)
-        return x.streamed
+        if not x.streamed:
+            return Head(session_id)
+        if x.verb == "GET" and x.session is not None:
+            self.ledger.listens(x.session, x.id, now)
+            self.reporter.changed(x.session)
+        self._succeeded(x)
+        self._observer.answer(x)
+        return Head(session_id, stream=True, first=self._first_events(x))
 
-    def first_events(self, x: Exchange) -> bytes:
+    def _first_events(self, x: Exchange) -> bytes:
         """What the client is to be told before anything else on this stream of its session."""
         session = x.session
-        if session is None or not session.held.untold or not x.ok:
+        if session is None or session.held is None or not session.held.untold or not x.ok or not _can_prepend(x):
             return b""
         told, session.held.untold = session.held.untold, []
         for method in told:
-            self.telling.action(f"told the client: {method}", x)
+            self.reporter.action(f"told the client: {method}", x)
         return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
 
-    def streamed(self, x: Exchange, event: Event, at: float) -> None:
+    def event(self, x: Exchange, event: Event, now: float) -> None:
         """An event arrived on a stream."""
-        self.telling.now = at
+        self._at(now)
         x.events += 1
-        x.connection.last_active = at
+        x.connection.last_active = now
         if x.session is not None:
-            x.session.last_used = at
+            x.session.last_used = now
         body = parse(event.data) if event.data else None
         message = body.first if body else None
         if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
             x.responded = True
-            self._understood(x, message)
-        self._observer.event(x, event, body, at)
+            self._belonging.understood(x, message)
+        self._observer.event(x, event, body, now)
 
-    def answered(self, x: Exchange, content: bytes | None, at: float) -> OnAnswer:
-        """An answer that is no stream has come in full; None if it can't be read. Decides what becomes of it."""
-        self.telling.now = at
-        x.connection.last_active = at
+    def answered(self, x: Exchange, content: bytes | None, now: float) -> Decision:
+        """An answer that is no stream has come in full; None if it can't be read."""
+        self._at(now)
+        x.connection.last_active = now
         x.answer = UNREAD if content is None else parse(content) if content else Body()
         message = x.answer.first
         if message is not None and x.message is not None and message.id == x.message.id:
             x.responded = True
-        reading = self._reading(x, content or b"")
-        if reading is not None and reading.dialect:
+        reading = dialects.reading(x, content or b"", self._policy.dialects)
+        if reading is not None:
             x.dialect = reading.dialect
         self._observer.answer(x)
         if x.ok and message is not None:
-            self._understood(x, message)
+            self._belonging.understood(x, message)
         if x.verb == "DELETE":
-            if x.session is not None and x.status is not None and (x.ok or not x.stranger):
-                self.endings.answered(x.session, x, x.status, at)
-            return Deliver()
+            if x.session is not None and (x.ok or not x.stranger):
+                self.ending.answered(x)
+            return DELIVER
         if reading is not None:
             x.verdict = f"{reading.verdict} ({reading.reason})"
             if reading.verdict is Verdict.LOST:
-                return self._lost(x, reading, at)
+                return self._lost(x, reading)
             if not x.ok:
-                self.telling.action(f"answered {x.status}: {x.verdict}", x)
+                self.reporter.action(f"answered {x.status}: {x.verdict}", x)
         if x.attempts and x.status is not None and x.status >= 400:
-            self.telling.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
+            self.reporter.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
             return Deliver(original=True)
         self._succeeded(x)
-        return Deliver()
+        return DELIVER
 
-    def _lost(self, x: Exchange, reading: classify.Reading, at: float) -> OnAnswer:
+    def _lost(self, x: Exchange, reading: Reading) -> Decision:
         if x.is_initialize:
-            return self.recoveries.initialize_refused(x)
+            return self._recovery.initialize_refused(x)
         if x.session is None and (x.attempts or not self._policy.recover_unknown):
             return Deliver(original=x.attempts > 0)
-        return self.recoveries.lost(x.session or self._presume_lost(x, at), x, reading, at)
-
-    def _reading(self, x: Exchange, content: bytes) -> classify.Reading | None:
-        if x.presented is None or x.stranger or x.status not in classify.REFUSALS or x.era is Era.STATELESS:
-            return None
-        if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
-            return None
-        text = content[: classify.TEXT_LIMIT].decode("utf-8", "replace")
-        return classify.read(x, text, self._policy.dialects)
+        return self._recovery.lost(x.session or self._belonging.presume_lost(x), x, reading)
 
     def _succeeded(self, x: Exchange) -> None:
         """The answer is a success as far as HTTP goes: the session works."""
@@ -250,250 +235,165 @@ class Core:
         if session is not None and x.stranger:
             x.stranger = False
             x.generation = session.generation
-            self._use(session, x)
+            self._belonging.use(session, x)
         if session is None:
             if not x.presented or x.stranger:
                 return
-            session = self._known_meanwhile(x)
+            session = self._belonging.known_meanwhile(x)
             if session is None:
-                session = self._presume(x, x.answered_at)
+                session = self._belonging.presume(x)
                 session.answered = 1
-                self.telling.change(session, "first seen", "opened before the proxy saw it", x)
+                self.reporter.change(session, "first seen", "opened before the proxy saw it", x)
                 return
         session.answered += 1
-        session.apply(Cause.USED, x.answered_at)
+        self.ledger.fire(session, Trigger.SUCCEEDED, x.answered_at)
         if x.generation == session.generation:
-            self._recovery.succeeded(session)
+            self._recovery.worked(session)
 
-    # How a session begins
+    # How an exchange ends
 
-    def _opened(self, x: Exchange, assigned: str, at: float) -> Session:
-        """A 2xx answer to `initialize` carries an id: that is a session."""
-        existing = self.ledger.by_server_id.get((x.endpoint, assigned))
-        if existing is not None and existing.state is not State.CLOSED and _made_for(existing, x):
-            existing.apply(Cause.REINITIALIZED, at)
-            existing.note(at, "initialized again")
-            self._use(existing, x)
-            return existing
-        params = x.message.params if x.message else {}
-        asked = params.get("protocolVersion")
-        revision = printable(asked) if isinstance(asked, str) else ""
-        session = Session(x.endpoint, assigned, assigned, opened=at, last_used=at, revision=revision, initialize=params)
-        self._enter(session, x, at)
-        return session
-
-    def _understood(self, x: Exchange, message: Message) -> None:
-        """The response to a request was read: what it means for the session, what was negotiated if it opens one."""
-        request = x.message
-        if request is None or message.id != request.id:
-            return
-        if x.session is not None:
-            remember(x.session.held, request, message)
-        session = x.opened
-        if not x.is_initialize or session is None or message.result is None:
-            return
-        version = message.result.get("protocolVersion")
-        session.initialize = request.params
-        session.answer = message.result
-        session.revision = printable(version) if isinstance(version, str) else session.revision
-        self.telling.change(session, "opened", f"revision {session.revision}", x)
-
-    def _presume_lost(self, x: Exchange, at: float) -> Session:
-        """A session that is lost and was opened before the proxy saw it."""
-        known = self._known_meanwhile(x)
-        if known is not None:
-            return known
-        session = self._presume(x, at)
-        session.revision, session.initialize = handshake.presumed(x.headers)
-        self.telling.change(session, "first seen", "lost, and opened before the proxy saw it", x, Weight.WARNING)
-        return session
-
-    def _known_meanwhile(self, x: Exchange) -> Session | None:
-        """The session that was not known when the request came, and is by now: others have used it, too."""
-        session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
-        if session is None or not _made_for(session, x):
-            return None
-        x.session = session
-        self._use(session, x)
-        return session
-
-    def wants_identity(self, session: Session | None, content: bytes | None) -> bool:
-        """Whether it has to be known first which process sends a request: it opens a session, or uses a mapping."""
-        return bool(content and b'"initialize"' in content) or (session is not None and session.mapped)
-
-    def mapped(self, endpoint: Endpoint, presented: str, connection: Connection | None) -> str | None:
-        """The id to put into a request of which only the head is known; None to leave it as it is."""
-        session = self.ledger.find(endpoint, presented)
-        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
-            return None
-        return session.server_id
-
-    def _presume(self, x: Exchange, at: float) -> Session:
-        assert x.presented is not None
-        revision, _ = handshake.presumed(x.headers) if h.PROTOCOL_VERSION in x.headers else ("", None)
-        session = Session(
-            x.endpoint, x.presented, x.presented, opened=at, last_used=at, revision=revision, opened_by="unknown"
-        )
-        x.session = session
-        self._enter(session, x, at)
-        return session
-
-    def _enter(self, session: Session, x: Exchange, at: float) -> None:
-        self.ledger.open(session)
-        self.ledger.endpoint(x.endpoint, at).issued += 1
-        self._use(session, x)
-        x.opened = session
-        session.note(at, "opened", f"by {x.client.label}")
-
-    # A recovery under way
-
-    def reinit(self, session: Session, at: float) -> None:
-        """The user wants a new handshake for a session; raises ValueError if it can't be."""
-        self.telling.now = at
-        self.recoveries.by_hand(session, at)
-
-    def shaken(self, session: Session, status: int, headers: HeaderMap, answer: Body | None, at: float) -> bool:
-        """The server answered the proxy's `initialize`; whether there is a new session."""
-        self.telling.now = at
-        return self.recoveries.shaken(session, status, headers, answer, at)
-
-    def recovered(self, session: Session, at: float) -> tuple[list[Release], list[End]]:
-        """The handshake is complete."""
-        self.telling.now = at
-        return self.recoveries.succeeded(session, at)
-
-    def not_recovered(self, session: Session, reason: str, at: float) -> tuple[list[Release], list[End]]:
-        """The handshake failed, or was not answered in time."""
-        self.telling.now = at
-        return self.recoveries.failed(session, reason, at)
-
-    def resumed(self, at: float) -> list[End]:
-        """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again.
-
-        Nobody waits for a recovery any more: who did was let go.
-        """
-        ends = self.endings.resume(at)
-        for session in self.ledger.live():
-            if session.state is State.RECOVERING:
-                ends += self.not_recovered(session, "the script was loaded anew", at)[1]
-        return ends
-
-    # How an exchange ends, and a client
-
-    def finished(self, x: Exchange, finish: Finish, at: float) -> list[End]:
+    def finished(self, x: Exchange, finish: Finish, now: float) -> None:
         """An exchange is over, one way or another."""
-        self.telling.now = at
-        x.finish, x.finished_at = finish, at
-        x.connection.last_active = at
+        self._at(now)
+        x.finish, x.finished_at = finish, now
+        x.connection.last_active = now
         session = x.session
-        ends: list[End] = []
         if session is not None:
-            if session.streams.pop(x.id, None) is not None and finish is Finish.CLIENT and not session.streams:
-                session.stream_aborted_at = at
-            if x.verb == "DELETE" and finish is not Finish.COMPLETE and not x.stranger:
-                ends = self.endings.cut_off(session, finish, at)
-            if x.verb == "DELETE":  # refused, and its client may be gone by now
-                ends += self.endings.orphaned(session, at)
-            if session.stream_aborted_at == at:
+            if finish is not Finish.COMPLETE:
+                self._recovery.hung_up(x)
+            if self.ledger.listens_no_more(session, x.id) and finish is Finish.CLIENT and not session.streams:
+                session.stream_aborted_at = now
                 self.ledger.touched[session] = None
-                self.endings.evidence.watch(session, at)
+                self.ending.evidence.watch(session, now)
+            if x.verb == "DELETE":
+                if finish is not Finish.COMPLETE and not x.stranger:
+                    self.ending.cut_off(session, finish)
+                self.ending.check(session)  # refused, and its client may be gone by now
         self._observer.finish(x)
-        if x.opened is not None:  # its client may be gone by now: it was opened while exiting
-            ends += self.endings.orphaned(x.opened, at)
-        return ends
+        if x.opened is not None:
+            self.ending.check(x.opened)  # its client may be gone by now: it was opened while exiting
+
+    def hung_up(self, x: Exchange, now: float) -> None:
+        """The client of an exchange that is kept waiting hung up: nothing is sent for it any more."""
+        self._at(now)
+        x.hung_up = True
+        self._recovery.hung_up(x)
+
+    # Clients
+
+    def connected(self, connection_id: str, peer: tuple[str, int], local: tuple[str, int], now: float) -> Connection:
+        """The connection that carries MCP, as the ledger has it."""
+        return self.ledger.connection(connection_id, peer, local, now)
 
     def identified(
-        self, connection: Connection, process: ProcessLike | None, at: float, *, vanished: bool = False
-    ) -> list[End]:
+        self, connection: Connection, process: ProcessLike | None, now: float, *, vanished: bool = False
+    ) -> None:
         """It was found out which process is behind a connection, or that this can't be known.
 
         `vanished`: because the connection was closed before anybody could look.
         """
-        self.ledger.identified(connection, process, at, vanished=vanished)
-        ends: list[End] = []
+        self._at(now)
+        client = self.ledger.identified(connection, process, now, vanished=vanished)
         for session in connection.sessions:
-            self.telling.changed(session)
-            ends += self.endings.orphaned(session, at)
-        return ends
+            self.reporter.changed(session)
+            self.ending.check(session)
+        if client is not None and not connection.sessions:  # there is one client less than there seemed to be
+            for session in islice(reversed(client.sessions), 1):
+                self.reporter.changed(session)
+        self.reporter.settle()
 
-    def disconnected(self, connection_id: str, at: float) -> Connection | None:
+    def disconnected(self, connection_id: str, now: float) -> Connection | None:
         """A connection of a client was closed. That proves nothing."""
-        self.telling.now = at
-        connection = self.ledger.disconnected(connection_id, at)
-        if connection is not None:
-            for session in connection.sessions:
-                if not session.connections:
-                    self.endings.evidence.watch(session, at)
+        self._at(now)
+        connection = self.ledger.disconnected(connection_id, now)
+        for session in connection.sessions if connection is not None else ():
+            if not session.connections:
+                self.ending.evidence.watch(session, now)
         return connection
 
-    def outlived(self, process: ProcessLike, heir: ProcessLike, at: float) -> None:
+    def outlived(self, process: ProcessLike, heir: ProcessLike, now: float) -> None:
         """A process is about to be reported as gone whose connections another process holds."""
-        self.telling.now = at
-        self.endings.outlived(process, heir, at)
+        self._at(now)
+        self.ending.outlived(process, heir)
 
-    def at_exit(self, at: float) -> list[End]:
-        """The proxy ends."""
-        self.telling.now = at
-        return self.endings.at_exit(at)
-
-    def gone(self, process: ProcessLike, at: float) -> list[End]:
+    def gone(self, process: ProcessLike, now: float) -> None:
         """A process of this host has ended."""
-        self.telling.now = at
-        return self.endings.gone(process, at)
+        self._at(now)
+        self.ending.gone(process)
 
-    def tick(self, at: float) -> list[End]:
-        """A second has passed, or so."""
-        self.telling.now = at
-        return self.endings.tick(at)
+    # What came of effects
 
-    def taken_over(self, sessions: list[Session], gone: list[Client], at: float) -> list[End]:
-        """Sessions of an earlier run were found, which the ledger holds by now, and who of their clients is gone."""
-        self.telling.now = at
-        return self.endings.taken_over(sessions, gone, at)
+    def sent(self, tag: Tag, outcome: Outcome, now: float) -> None:
+        """What came of a request that was to be sent in a client's place."""
+        self._at(now)
+        match tag:
+            case Step():
+                self._recovery.sent(tag, outcome)
+            case Deletion():
+                self.ending.asking.sent(tag, outcome)
 
-    def more(self, at: float) -> list[End]:
-        """The next sessions to be ended, as long as `endings.has_more`."""
-        self.telling.now = at
-        return self.endings.more(at)
+    def interrupted(self, now: float) -> None:
+        """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again."""
+        self._at(now)
+        self._outbox.fetch()
+        self.ending.interrupted()
+        self._recovery.interrupted("the script was loaded anew")
+        self._outbox.drop_releases()
 
-    def ended(
-        self, end: End, status: int | None, problem: str, at: float, *, said: str = "", retry_after: str | None = None
-    ) -> Retry | None:
-        """The proxy's own DELETE was answered, or could not be delivered (no status); perhaps it is to be sent again.
+    # What others want
 
-        `said` is the error message in the answer, `retry_after` the header of that name.
+    def configure(self, policy: Policy, now: float) -> None:
+        """Take over another policy."""
+        self._at(now)
+        self._policy = self._recovery.policy = policy
+        self.ending.configure(policy)
+
+    def reinit(self, session: Session, now: float) -> None:
+        """The user wants a new handshake for a session.
+
+        Raises:
+            ValueError: one line that says why there can be none.
         """
-        self.telling.now = at
-        return self.endings.ended(end, status, problem, at, said=said, retry_after=retry_after)
+        self._at(now)
+        self._recovery.by_hand(session)
 
-    def end_by_hand(self, session: Session, at: float) -> list[End]:
-        """End a session because the user wants it.
+    def end(self, session: Session, now: float) -> None:
+        """The user wants a session ended.
 
         Raises:
             ValueError: when it can't be ended now; says why.
         """
-        self.telling.now = at
-        return self.endings.by_hand(session, at)
+        self._at(now)
+        self.ending.by_hand(session)
 
-    def keep(self, session: Session, kept: bool, at: float) -> None:
+    def keep(self, session: Session, kept: bool, now: float) -> None:
         """Protect a session from being ended by the proxy, or protect it no longer."""
-        self.telling.now = at
-        self.endings.keep(session, kept, at)
+        self._at(now)
+        self.ending.keep(session, kept)
+
+    def adopt(self, sessions: Iterable[Session], gone: Iterable[Client], now: float) -> list[Session]:
+        """Sessions of an earlier run, or of another proxy, and who of their clients is gone; those that are new."""
+        self._at(now)
+        # A client may have been faster.
+        new = [session for session in sessions if self.ledger.find(session.endpoint, session.client_id) is None]
+        for session in new:
+            self.ledger.open(session, now)
+        self.ending.adopt(new, gone)
+        return new
+
+    def exits(self, now: float) -> None:
+        """The proxy ends."""
+        self._at(now)
+        self.ending.exits()
+        self.reporter.flush()
+
+    def _forget(self, session: Session) -> None:
+        """A session is over, or known no more."""
+        self._recovery.forget(session)
+        self.ending.evidence.forget(session)
 
 
-def _body(headers: HeaderMap, content: bytes | None) -> Body:
-    return UNREAD if content is None or coded(headers) else parse(content)
-
-
-def _introduce(client: Client, info: Any) -> None:
-    if isinstance(info, dict):
-        client.info = {key: printable(info[key]) for key in ("name", "version") if isinstance(info.get(key), str)}
-
-
-def _made_for(session: Session, x: Exchange) -> bool:
-    """Whether a session is this client's: the same process, or the same address with the same credentials."""
-    if x.client in session.owners:
-        return True
-    if session.credentials not in (x.credentials, UNKNOWN_CREDENTIALS):
-        return False
-    return any(owner.host == x.client.host for owner in session.owners)
+def _can_prepend(x: Exchange) -> bool:
+    """Whether events of the proxy's own can be put first: not into a compressed answer or one of given length."""
+    headers = x.answer_headers
+    return headers is not None and "content-length" not in headers and "content-encoding" not in headers

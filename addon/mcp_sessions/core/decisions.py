@@ -1,14 +1,23 @@
-"""What the core answers: decisions, which the shell carries out without a thought of its own."""
+"""What the core answers: a decision for the exchange at hand, and effects for everything else that it wants done."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .session import Session
+from ..wire.headers import Fields, HeaderMap
+from ..wire.jsonrpc import Body
+from .exchange import Exchange
+from .session import Session
 
-# On a request
+# Decisions, which the shell carries out without a thought of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Find out more before the request is told as `requested`: who sends it, or what another proxy knows of its id."""
+
+    identity: bool = False
+    recall: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +25,11 @@ class Forward:
     """Let the request pass, with this session id (None: as it is; empty: without the header)."""
 
     session_id: str | None = None
-    drop_last_event_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep the request until the session's recovery has come to an end; a `Release` will follow."""
-
-    session: Session
+    """Keep the exchange waiting, be it for its request to go out or for its answer; a `Release` will follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +37,6 @@ class Reply:
     """Answer in the server's place with this status and no body."""
 
     status: int
-
-
-# On an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +47,6 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class Shake:
-    """Begin a handshake for the session, and keep this exchange waiting for its outcome."""
-
-    session: Session
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A handshake is under way already: keep the exchange waiting for its outcome."""
-
-    session: Session
-
-
-@dataclass(frozen=True, slots=True)
 class Resend:
     """Send the request again, with this session id (empty: without the header)."""
 
@@ -65,36 +54,92 @@ class Resend:
     drop_last_event_id: bool = False
 
 
-type OnRequest = Forward | Hold | Reply
-type OnAnswer = Deliver | Shake | Wait | Resend | Reply
+type Decision = Forward | Hold | Reply | Deliver | Resend
+
+PASS = Forward()
+HOLD = Hold()
+DELIVER = Deliver()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is to be done with an answer of which the head has arrived."""
+
+    session_id: str | None = None
+    """The session id to put in; None to leave it as it is."""
+    stream: bool = False
+    """Whether it is to be streamed to the client."""
+    first: bytes = b""
+    """Events that the client is to be given before those of the server."""
+
+
+# Effects, which the shell fetches after every input
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request in a client's place."""
+
+    what: str
+    """For the flow list, such as `initialize` or `DELETE session`."""
+    verb: str
+    url: str
+    carried: Fields = field(repr=False)
+    """Credentials and custom headers of the client's."""
+    session: Session
+    """Whose place it is sent in."""
+    patience: float
+    """Seconds within which it must be answered."""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    content: bytes = field(default=b"", repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class Tag:
+    """What a request is for: given out with it, and handed in with what came of it. Means nothing to the shell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this, and tell `Core.sent` what came of it."""
+
+    request: Request
+    tag: Tag
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """The outcome for an exchange that was kept waiting."""
 
-    exchange_id: str
-    decision: OnRequest | OnAnswer
+    exchange: Exchange
+    decision: Decision
 
 
-# At any time
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Send `DELETE` for this session, for this reason."""
-
-    session: Session
-    evidence: str
-    server_id: str = field(repr=False)
-    final: bool = True
-    """False for the id of an earlier generation, whose answer changes nothing."""
-    attempt: int = 1
+type Effect = Send | Release
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Send this `DELETE` again, after so many seconds."""
+class Outcome:
+    """What came of a request of the proxy's own: a status and headers, or none and a problem."""
 
-    end: End
-    seconds: float
+    status: int | None = None
+    headers: HeaderMap | None = None
+    answer: Body | None = None
+    problem: str = ""
+
+    @property
+    def said(self) -> str:
+        """The message of the JSON-RPC error that the answer is; empty if it is none."""
+        message = self.answer.first if self.answer else None
+        return message.error_text if message else ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it was answered with a JSON-RPC result."""
+        message = self.answer.first if self.answer else None
+        return message is not None and message.result is not None
+
+    @property
+    def why_not(self) -> str:
+        """Why it did not succeed, in a few words."""
+        return self.problem or f"answered {self.status}"

@@ -23,10 +23,11 @@ class Finish(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """What the core is told of one HTTP exchange. Times are seconds since the epoch.
+    """What the core is told of one HTTP exchange, and what it makes of it. Times are seconds since the epoch.
 
-    The request part is filled when the request was read, the answer part as the answer arrives. After a refusal that
-    is answered by sending the request again, the answer part starts anew and `attempts` counts up.
+    The request part is filled by the shell when the request was read, the answer part by the core as the answer
+    arrives. After a refusal that is answered by sending the request again, the answer part starts anew and `attempts`
+    counts up.
     """
 
     id: str
@@ -36,10 +37,13 @@ class Exchange:
     url: str
     headers: HeaderMap
     body: Body
-    era: Era
     connection: Connection
-    client: Client
+
+    era: Era = Era.SESSION
+    client: Client = field(init=False)
+    """Known as soon as the core has seen the request."""
     credentials: str = ""
+    """Keyed hash of the request's credentials; empty if it has none."""
     session: Session | None = None
     stranger: bool = False
     """Presents the id of a mapping that was made for somebody else; passed through unmapped."""

@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from ..wire import headers as h
 from ..wire.text import printable
 from .client import Client, ClientKey, Connection, ProcessLike
-from .session import Endpoint, Session
-from .states import LIVE, State
+from .session import REPLACED_LIMIT, Endpoint, Session
+from .states import LIVE, ServerSide, State, Trigger
 
-SESSION_LIMIT = 50_000
-CLIENT_LIMIT = 10_000
-CONNECTION_LIMIT = 20_000
+SESSION_LIMIT = 200_000
+CLIENT_LIMIT = 200_000
+CONNECTION_LIMIT = 200_000
 ENDPOINT_LIMIT = 1_000
+
+ASKED = 64
+"""Entries of a full table that are asked in turn whether they can be spared, before the oldest goes all the same."""
 
 
 @dataclass(slots=True)
-class EndpointFacts:
-    """What was learnt about an endpoint."""
+class Place:
+    """What is known of an endpoint, and its sessions."""
 
+    endpoint: Endpoint
     first_seen: float
     ends_sessions: bool = True
     """False once it answered a DELETE with 405 or 501."""
     not_before: float = 0.0
     """It asked to be left alone until then."""
-    issued: int = 0
-    """Sessions it has opened."""
+    url: str = ""
+    """The URL that was used last."""
+    sessions: dict[str, Session] = field(default_factory=dict)
+    """By the id that the client knows."""
+    mapped: dict[str, Session] = field(default_factory=dict)
+    """By the id that the server knows, where that is another one."""
 
 
 @dataclass(slots=True)
 class Ledger:
     """All that is known. It does no I/O and has no clock: times come with what it is told."""
 
-    sessions: dict[tuple[Endpoint, str], Session] = field(default_factory=dict)
-    """By the id that the client knows."""
-    by_server_id: dict[tuple[Endpoint, str], Session] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    """By number: the oldest first."""
     clients: dict[ClientKey, Client] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
-    endpoints: dict[Endpoint, EndpointFacts] = field(default_factory=dict)
+    endpoints: dict[Endpoint, Place] = field(default_factory=dict)
+    tally: Counter[State] = field(default_factory=Counter)
+    """Sessions by how they stand."""
+    recovered: int = 0
+    """Recoveries, of sessions that are still known."""
+    streams: int = 0
+    """Open GET streams."""
+    clients_gone: int = 0
     touched: dict[Session, None] = field(default_factory=dict)
-    """Sessions that were used or changed since somebody last emptied this."""
+    """Sessions that were used since somebody last emptied this."""
     dropped: int = 0
     """Entries that a limit pushed out."""
-    _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16), repr=False)
-
-    def fingerprint(self, headers: h.HeaderMap) -> str:
-        """The credentials of a request as a keyed hash: equal when they are equal, and of no use to anybody else."""
-        if h.CREDENTIALS.isdisjoint(headers):
-            return ""
-        found = sorted((name, value) for name, value in headers.items() if name in h.CREDENTIALS)
-        digest = hashlib.blake2b(key=self._salt, digest_size=12)
-        for name, value in found:
-            digest.update(f"{name}\0{value}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+    evicted: Callable[[Session], None] = lambda _: None
+    """Told of each session that a limit pushes out."""
+    _over: dict[Session, None] = field(default_factory=dict)
+    """Sessions that are deleted at their server: the first to go where room is needed."""
 
     # Connections and clients
 
-    def connection(self, connection_id: str, peer: tuple[str, int], local: tuple[str, int], at: float) -> Connection:
+    def connection(self, connection_id: str, peer: tuple[str, int], local: tuple[str, int], now: float) -> Connection:
         """The connection of that id, entered at first sight."""
         connection = self.connections.get(connection_id)
         if connection is None:
-            connection = Connection(connection_id, peer, local, opened=at, last_active=at)
-            self._bounded(self.connections, CONNECTION_LIMIT, leave=lambda oldest: self._leave(oldest, at))
+            connection = Connection(connection_id, peer, local, opened=now, last_active=now)
+            oldest = _make_room(self.connections, CONNECTION_LIMIT)
+            if oldest is not None:
+                self.dropped += 1
+                self._leave(oldest, now)
             self.connections[connection_id] = connection
-        connection.last_active = at
+        connection.last_active = now
         return connection
 
     def identified(
-        self, connection: Connection, process: ProcessLike | None, at: float, *, vanished: bool = False
+        self, connection: Connection, process: ProcessLike | None, now: float, *, vanished: bool = False
     ) -> Client | None:
         """Note which process is behind a connection, or that this can't be known; the client, if it is one.
 
@@ -90,61 +98,75 @@ class Ledger:
                 key,
                 printable(process.name, 40),
                 connection.peer[0],
-                first_seen=at,
-                last_seen=at,
+                first_seen=now,
+                last_seen=now,
                 pid=process.pid,
                 started=process.started,
                 parent=process.parent,
             )
             self._enter(client)
-        self._join(connection, client, at)
+        self._join(connection, client, now)
         return client
 
-    def client_of(self, connection: Connection, headers: h.HeaderMap, at: float) -> Client:
+    def client_of(self, connection: Connection, headers: h.HeaderMap, credentials: str, now: float) -> Client:
         """The client behind a request; one by address and credentials where no process was found (yet)."""
         client = connection.client
-        user_agent = headers.get("user-agent", "")
         # A proxy in front may carry many clients over one connection: without a process, each request tells anew.
         if client is None or not client.is_process:
-            key = ClientKey(host=connection.peer[0], user_agent=user_agent[:200], credentials=self.fingerprint(headers))
+            key = ClientKey(
+                host=connection.peer[0], user_agent=headers.get("user-agent", "")[:200], credentials=credentials
+            )
             client = self.clients.get(key)
             if client is None:
-                client = Client(key, printable(connection.peer[0]), connection.peer[0], first_seen=at, last_seen=at)
+                client = Client(key, printable(connection.peer[0]), connection.peer[0], first_seen=now, last_seen=now)
                 self._enter(client)
-            self._join(connection, client, at)
-        client.last_seen = at
+            self._join(connection, client, now)
+        client.last_seen = now
         client.requests += 1
-        if user_agent and not client.user_agent:
+        if not client.user_agent and (user_agent := headers.get("user-agent")):
             client.user_agent = printable(user_agent)
         return client
 
-    def disconnected(self, connection_id: str, at: float) -> Connection | None:
+    def disconnected(self, connection_id: str, now: float) -> Connection | None:
         """Forget a connection; it, if it was one that carried MCP."""
         connection = self.connections.pop(connection_id, None)
         if connection is not None:
-            self._leave(connection, at)
+            self._leave(connection, now)
         return connection
 
-    def _leave(self, connection: Connection, at: float) -> None:
-        for session in connection.sessions:
-            session.connections.discard(connection.id)
-            session.left_at = at
-        if connection.client:
-            connection.client.connections.discard(connection.id)
-            connection.client.left_at = at
+    def gone(self, client: Client, now: float) -> None:
+        """Note that a client is gone for good."""
+        if not client.gone:
+            client.gone_at = now
+            self.clients_gone += 1
 
-    def _join(self, connection: Connection, client: Client, at: float) -> None:
+    def client(self, client: Client) -> Client:
+        """The client of that key: this one, unless it is known already."""
+        known = self.clients.get(client.key)
+        if known is None:
+            self._enter(client)
+        return known or client
+
+    def _leave(self, connection: Connection, now: float) -> None:
+        for session in connection.sessions:
+            session.connections = _without(session.connections, connection.id)
+            session.left_at = now
+        if connection.client:
+            connection.client.connections = _without(connection.client.connections, connection.id)
+            connection.client.left_at = now
+
+    def _join(self, connection: Connection, client: Client, now: float) -> None:
         before = connection.client
         if before is client:
             return
         if before is not None:
-            before.connections.discard(connection.id)
+            before.connections = _without(before.connections, connection.id)
             if client.is_process and not before.is_process:
                 self._inherit(before, client, connection)
         connection.client = client
         if connection.id in self.connections:  # it may be closed by the time its process is found
-            client.connections.add(connection.id)
-        client.last_seen = at
+            client.connections = _with(client.connections, connection.id)
+        client.last_seen = now
 
     def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
         """Hand on what was booked to an address before it was known which process it is."""
@@ -167,26 +189,22 @@ class Ledger:
             if vanished and any(owner.is_process for owner in session.owners):
                 self._disclaim(session, client, connection)
             else:
-                client.vouched.add(session)
+                _vouch(session, client)
 
     def _disclaim(self, session: Session, anonymous: Client, connection: Connection) -> None:
         """What seemed to be another client was not: take it off the owners, if nothing else speaks for it."""
-        if session in anonymous.vouched:
+        if anonymous in session.vouched:
             return
         others = (self.connections[one] for one in anonymous.connections if one != connection.id)
         if not any(session in other.sessions and not other.identified for other in others):
             session.owners.pop(anonymous, None)
             anonymous.sessions.pop(session, None)
 
-    def client(self, client: Client) -> Client:
-        """The client of that key: this one, unless it is known already."""
-        known = self.clients.get(client.key)
-        if known is None:
-            self._enter(client)
-        return known or client
-
     def _enter(self, client: Client) -> None:
-        self._bounded(self.clients, CLIENT_LIMIT, lambda c: not c.connections)
+        spared = _make_room(self.clients, CLIENT_LIMIT, lambda one: not one.connections and not one.sessions)
+        if spared is not None:
+            self.dropped += 1
+            self.clients_gone -= spared.gone
         self.clients[client.key] = client
 
     # Sessions
@@ -195,49 +213,98 @@ class Ledger:
         """Whether this endpoint has been seen to speak MCP."""
         return endpoint in self.endpoints
 
-    def endpoint(self, endpoint: Endpoint, at: float) -> EndpointFacts:
+    def place(self, endpoint: Endpoint, now: float) -> Place:
         """What is known of an endpoint, entered at first sight."""
-        facts = self.endpoints.get(endpoint)
-        if facts is None:
-            facts = EndpointFacts(at)
-            self._bounded(self.endpoints, ENDPOINT_LIMIT)
-            self.endpoints[endpoint] = facts
-        return facts
+        place = self.endpoints.get(endpoint)
+        if place is None:
+            place = Place(endpoint, now)
+            oldest = _make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
+            if oldest is not None:
+                self.dropped += 1
+                for session in list(oldest.sessions.values()):
+                    self._evict(session)
+            self.endpoints[endpoint] = place
+        return place
 
     def find(self, endpoint: Endpoint, session_id: str) -> Session | None:
         """The session that a client means by this id."""
-        return self.sessions.get((endpoint, session_id))
+        place = self.endpoints.get(endpoint)
+        return None if place is None else place.sessions.get(session_id)
 
-    def open(self, session: Session) -> None:
-        """Enter a new session."""
-        self._bounded(self.sessions, SESSION_LIMIT, lambda s: s.state is State.CLOSED, self._unindex)
-        self.sessions[session.endpoint, session.client_id] = session
-        self.by_server_id[session.endpoint, session.server_id] = session
+    def find_by_server_id(self, endpoint: Endpoint, server_id: str) -> Session | None:
+        """The session that a server means by this id."""
+        place = self.endpoints.get(endpoint)
+        if place is None:
+            return None
+        session = place.mapped.get(server_id) or place.sessions.get(server_id)
+        return session if session is not None and session.server_id == server_id else None
+
+    def open(self, session: Session, now: float) -> None:
+        """Enter a new session, in the place of any that its client knew by the same id."""
+        if len(self.sessions) >= SESSION_LIMIT:
+            self.dropped += 1
+            self._evict(next(iter(self._over or self.sessions.values())))
+        place = self.place(session.endpoint, now)
+        before = place.sessions.get(session.client_id)
+        if before is not None:
+            self._unindex(before)
+        session.endpoint = place.endpoint  # one object for all
+        place.sessions[session.client_id] = session
+        if session.mapped:
+            place.mapped[session.server_id] = session
+        self.sessions[session.number] = session
+        self.tally[session.state] += 1
+        self.recovered += session.recoveries
+        if session.over:
+            self._over[session] = None
+
+    def fire(self, session: Session, trigger: Trigger, now: float, detail: str = "") -> bool:
+        """Let something happen to a session; whether that changed how it stands."""
+        before, following = session.standing, session.standing.following.get(trigger)
+        if following is None:
+            return False
+        session.standing = following
+        if before.word is following.word:
+            session.note(now, trigger.value, detail)
+        else:
+            session.note(now, trigger.value, detail, following.word)
+        if session.number in self.sessions:
+            if before.word is not following.word:
+                self.tally[before.word] -= 1
+                self.tally[following.word] += 1
+            if following.server is ServerSide.DELETED:
+                self._over[session] = None
+            elif before.server is ServerSide.DELETED:
+                self._over.pop(session, None)
+        return True
 
     def remap(self, session: Session, server_id: str) -> None:
         """Give a session the id of its next generation at the server."""
-        self.by_server_id.pop((session.endpoint, session.server_id), None)
+        place = self.place(session.endpoint, session.last_used)
+        if place.mapped.get(session.server_id) is session:
+            del place.mapped[session.server_id]
         if session.server_id != session.client_id or session.generation == 0:
-            session.replaced.append(session.server_id)
+            session.replaced = (*session.replaced, session.server_id)[-REPLACED_LIMIT:]
         session.server_id = server_id
         session.generation += 1
-        self.by_server_id[session.endpoint, server_id] = session
+        if session.mapped:
+            place.mapped[server_id] = session
 
-    def own(self, session: Session, client: Client, at: float) -> bool:
+    def own(self, session: Session, client: Client, now: float) -> bool:
         """Note that this client uses the session; whether it is new to it."""
-        new = session.owners.pop(client, None) is None
-        session.owners[client] = at  # the latest stands last
+        owners = session.owners
+        if len(owners) == 1 and client in owners:
+            owners[client] = now
+            return False
+        new = owners.pop(client, None) is None
+        owners[client] = now  # the latest stands last
         client.sessions[session] = None
         return new
 
     def holds(self, client: Client, endpoint: Endpoint) -> Session | None:
         """The newest session that this client is believed to hold at the endpoint."""
-        newest = islice(reversed(client.sessions), 20)
+        newest: Iterator[Session] = islice(reversed(client.sessions), 20)
         return next((s for s in newest if s.endpoint == endpoint and s.state in LIVE), None)
-
-    def live(self) -> Iterator[Session]:
-        """The sessions that a client is believed to hold."""
-        return (session for session in list(self.sessions.values()) if session.state in LIVE)
 
     def named(self, text: str) -> list[Session]:
         """Sessions whose id, or short label, begins with this text."""
@@ -247,28 +314,82 @@ class Ledger:
         """Note that a connection carries a session."""
         client = connection.client
         if connection.identified and not connection.vanished and client is not None and not client.is_process:
-            client.vouched.add(session)
-        if connection.id in self.connections:
-            connection.sessions[session] = None
-            session.connections.add(connection.id)
+            _vouch(session, client)
+        if session in connection.sessions or connection.id not in self.connections:
+            return
+        connection.sessions[session] = None
+        session.connections = _with(session.connections, connection.id)
+
+    def listens(self, session: Session, exchange_id: str, now: float) -> None:
+        """Note that a client has opened a GET stream."""
+        self.streams += exchange_id not in session.streams
+        session.streams[exchange_id] = now
+        session.stream_aborted_at = None
+
+    def listens_no_more(self, session: Session, exchange_id: str) -> bool:
+        """Note that a GET stream has ended; whether it was one."""
+        was = session.streams.pop(exchange_id, None) is not None
+        self.streams -= was
+        return was
+
+    def silent(self, session: Session) -> None:
+        """Note that a session has no stream any more."""
+        self.streams -= len(session.streams)
+        session.streams.clear()
+
+    def recovered_once(self, session: Session) -> None:
+        """Count a recovery."""
+        session.recoveries += 1
+        self.recovered += 1
+
+    def _evict(self, session: Session) -> None:
+        self._unindex(session)
+        self.evicted(session)
 
     def _unindex(self, session: Session) -> None:
+        self.sessions.pop(session.number, None)
+        self.tally[session.state] -= 1
+        self.recovered -= session.recoveries
+        self.streams -= len(session.streams)
+        self._over.pop(session, None)
         self.touched.pop(session, None)
         for one in session.connections:
             if one in self.connections:
                 self.connections[one].sessions.pop(session, None)
-        self.by_server_id.pop((session.endpoint, session.server_id), None)
+        place = self.endpoints.get(session.endpoint)
+        if place is not None:
+            if place.sessions.get(session.client_id) is session:
+                del place.sessions[session.client_id]
+            if place.mapped.get(session.server_id) is session:
+                del place.mapped[session.server_id]
         for owner in session.owners:
             owner.sessions.pop(session, None)
-            owner.vouched.discard(session)
 
-    def _bounded(self, table: dict[Any, Any], limit: int, spare: Any = None, leave: Any = None) -> None:
-        """Make room in a table: the oldest entry that can be spared goes, else the oldest."""
-        if len(table) < limit:
-            return
-        candidates: Iterable[Any] = table.items()
-        key = next((k for k, v in candidates if spare is None or spare(v)), next(iter(table)))
+
+def _vouch(session: Session, client: Client) -> None:
+    if client not in session.vouched:
+        session.vouched = (*session.vouched, client)
+
+
+# Most have one connection, or none: a tuple is a fifth of a set.
+
+
+def _with(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
+    return connections if connection_id in connections else (*connections, connection_id)
+
+
+def _without(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
+    return tuple(one for one in connections if one != connection_id) if connection_id in connections else connections
+
+
+def _make_room[K, V](table: dict[K, V], limit: int, spare: Callable[[V], bool] | None = None) -> V | None:
+    """Make room in a full table: the oldest entry that can be spared goes, else the oldest; it, if one had to go."""
+    if len(table) < limit:
+        return None
+    for _ in range(ASKED if spare is not None else 0):
+        key = next(iter(table))
         value = table.pop(key)
-        if leave:
-            leave(value)
-        self.dropped += 1
+        if spare is not None and spare(value):
+            return value
+        table[key] = value  # asked again when all others were
+    return table.pop(next(iter(table)))

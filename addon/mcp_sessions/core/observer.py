@@ -29,11 +29,11 @@ class Observer(Protocol):
     def finish(self, x: Exchange) -> None:
         """An exchange is over."""
 
-    def told_lost(self, session: Session, at: float) -> None:
-        """The client is given the refusal that says that this session is lost; it may be so several times."""
-
     def abandoned(self, session: Session, at: float) -> None:
         """The client of this session is gone beyond doubt, and it has not ended the session."""
+
+    def told_lost(self, session: Session, at: float) -> None:
+        """The client is given the refusal that says that this session is lost; it may be so several times."""
 
 
 class Nobody:
@@ -51,8 +51,8 @@ class Nobody:
     def finish(self, x: Exchange) -> None:
         """Nothing."""
 
-    def told_lost(self, session: Session, at: float) -> None:
+    def abandoned(self, session: Session, at: float) -> None:
         """Nothing."""
 
-    def abandoned(self, session: Session, at: float) -> None:
+    def told_lost(self, session: Session, at: float) -> None:
         """Nothing."""

@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from ..wire.text import printable
+from .client import Client, Connection
 from .exchange import Exchange
 from .records import Action, AnyRecord, Change, Weight
 from .session import Session
 
+WAITING_LIMIT = 1_000
+"""Records that may wait until it is known whose they are."""
 
-class Telling:
-    """Makes records and hands them to whoever listens. `now` is the time of what is being told about."""
+PATIENCE = 1.0
+"""Seconds that they may wait."""
 
-    def __init__(self, tell: Callable[[AnyRecord], None]) -> None:
-        self.tell = tell
+
+class Reporter:
+    """Makes records and hands them to whoever listens, in order. `now` is the time of what is being told about.
+
+    A record about a connection of which it is about to be known which process is behind it waits for that, and all that
+    follow wait with it: so each record names its client by the name that it goes by from then on.
+    """
+
+    def __init__(self, sink: Callable[[AnyRecord], None]) -> None:
+        self.sink = sink
         self.now = 0.0
         self.followers: list[Callable[[Session], None]] = []
         """Called with each session that has changed; to be quick."""
+        self._waiting: deque[tuple[AnyRecord, Connection | None, float]] = deque()
+
+    def tell(self, record: AnyRecord, connection: Connection | None = None) -> None:
+        """Hand on a record, about this connection if it is about any."""
+        if not self._waiting and (connection is None or connection.identified):
+            self.sink(record)
+            return
+        self._waiting.append((record, connection, self.now + PATIENCE))
+        if len(self._waiting) > WAITING_LIMIT:
+            self.flush()
+
+    def settle(self) -> None:
+        """Hand on what need not wait any longer."""
+        while self._waiting:
+            record, connection, until = self._waiting[0]
+            if connection is not None and not connection.identified and self.now < until:
+                return
+            self._waiting.popleft()
+            self.sink(_named(record, connection))
+
+    def flush(self) -> None:
+        """Hand on all that waits."""
+        while self._waiting:
+            record, connection, _ = self._waiting.popleft()
+            self.sink(_named(record, connection))
+
+    @property
+    def next_timer(self) -> float | None:
+        """When the first that waits has waited long enough."""
+        return self._waiting[0][2] if self._waiting else None
 
     def changed(self, session: Session) -> None:
         """A session changed in a way that is not worth a word."""
@@ -39,8 +81,13 @@ class Telling:
                 flow=x.id if x else "",
                 detail=detail,
                 weight=weight,
-            )
+            ),
+            x.connection if x else None,
         )
+
+    def client(self, client: Client, what: str, detail: str) -> None:
+        """A client changed."""
+        self.tell(Change(at=self.now, what=what, client=client.label, detail=detail))
 
     def action(self, what: str, x: Exchange, weight: Weight = Weight.INFO) -> None:
         """The proxy did something about an exchange, or decided not to."""
@@ -53,5 +100,14 @@ class Telling:
                 flow=x.id,
                 detail=printable(x.what),
                 weight=weight,
-            )
+            ),
+            x.connection,
         )
+
+
+def _named(record: AnyRecord, connection: Connection | None) -> AnyRecord:
+    """A record with the name that its client goes by now, if that was an address when it was made."""
+    client = connection.client if connection is not None else None
+    if client is None or connection is None or not client.is_process or record.client != connection.peer[0]:
+        return record
+    return record.model_copy(update={"client": client.label})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
 from ..wire.headers import Fields
+from ..wire.jsonrpc import dump, load
 from .client import Client
 from .recovery.server_state import Held
-from .states import Cause, State, step
+from .states import OPENED, ClientSide, Reason, ServerSide, Standing, State, Why
 
 HISTORY_LIMIT = 200
 """Entries of a session's history that are kept; the oldest go first."""
@@ -19,9 +19,12 @@ HISTORY_LIMIT = 200
 REPLACED_LIMIT = 20
 """Server-side ids of earlier generations that are remembered, to be deleted with the session."""
 
+PARAMETERS_LIMIT = 64 * 1024
+"""Bytes of `initialize` parameters, or of their result, that are kept of a session."""
 
 UNKNOWN_CREDENTIALS = "?"
 """In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
+
 _numbers = count(1)
 
 
@@ -44,25 +47,46 @@ class Endpoint(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One line of a session's history: when (seconds since the epoch), what, and any detail."""
+    """One line of a session's history."""
 
     at: float
+    """Seconds since the epoch."""
     what: str
     detail: str = ""
+    state: State | None = None
+    """What the session was from then on, where this has changed it."""
+
+
+def shorten(session_id: str) -> str:
+    """A session id as it may stand in a log: at most eight characters, at most a third of it, and printable."""
+    return _harmless(session_id[: min(8, max(1, len(session_id) // 3))])
 
 
 @lru_cache(maxsize=4096)
-def shorten(session_id: str) -> str:
-    """A session id as it may stand in a log: at most eight characters, at most a third of it, and printable."""
-    head = session_id[: min(8, max(1, len(session_id) // 3))]
+def _harmless(head: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in head)
+
+
+@lru_cache(maxsize=4096)
+def _shared(text: bytes) -> bytes:
+    """The same text for all: the sessions of one program open with the same few parameters."""
+    return text
+
+
+def packed(value: dict[str, Any] | None) -> bytes | None:
+    """Parameters, or a result, as they are kept: None for what is too large to be."""
+    if value is None:
+        return None
+    text = dump(value)
+    return _shared(text) if len(text) <= PARAMETERS_LIMIT else None
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Session:
-    """One session of one client at one endpoint.
+    """One session of one client at one endpoint. Times are seconds since the epoch.
 
-    `client_id` never changes. `server_id` does, with each recovery, which also counts `generation` up.
+    `client_id` never changes. `server_id` does, with each recovery, which also counts `generation` up. How it stands
+    changes through `Ledger.fire` alone.
     """
 
     endpoint: Endpoint
@@ -72,18 +96,20 @@ class Session:
     last_used: float
     revision: str
     """The negotiated revision."""
-    initialize: dict[str, Any] | None = None
-    """The parameters of the client's `initialize`; None if the session was opened before the proxy saw it."""
-    answer: dict[str, Any] | None = None
-    """The latest result of `initialize`."""
-    state: State = State.OPEN
+    standing: Standing = OPENED
+    parameters: bytes | None = field(default=None, repr=False)
+    """The parameters of the client's `initialize` as JSON; None if it was not seen."""
+    result: bytes | None = field(default=None, repr=False)
+    """The latest result of `initialize` as JSON."""
     generation: int = 0
     owners: dict[Client, float] = field(default_factory=dict)
-    """The clients that used it, with the time of their last use."""
+    """The clients that used it, with the time of their last use; the latest stands last."""
+    vouched: tuple[Client, ...] = ()
+    """Those of its owners that used it over a connection of which it is settled that no process is known behind it."""
     credentials: str = field(default="", repr=False)
     """Keyed hash of the credentials that opened it or used it last."""
     fields: Fields = field(default=(), repr=False)
-    """Headers of the latest request, for requests in the client's place. In memory only."""
+    """What requests in the client's place take from its latest one: credentials, custom headers. In memory only."""
     url: str = field(default="", repr=False)
     """The full URL of the latest request, with its query. In memory only."""
     requests: int = 0
@@ -93,32 +119,31 @@ class Session:
     answered_before: int = 0
     """What `answered` stood at when the present generation began."""
     recoveries: int = 0
-    replaced: deque[str] = field(default_factory=lambda: deque(maxlen=REPLACED_LIMIT), repr=False)
+    replaced: tuple[str, ...] = field(default=(), repr=False)
+    """Ids of earlier generations, to be deleted with the session."""
     streams: dict[str, float] = field(default_factory=dict)
     """Open GET streams: exchange id, and since when."""
     stream_aborted_at: float | None = None
     """When the client itself hung up its last GET stream, if it has opened none since."""
-    connections: set[str] = field(default_factory=set)
+    connections: tuple[str, ...] = ()
     """Open connections that have carried it."""
     left_at: float | None = None
     """When the last of those was closed."""
     watched_from: float = 0.0
     """Since when its client could be observed; later than `opened` if it was found in a ledger on disk."""
-    left: bool = False
-    """Its client sent DELETE, answered or not: it is never brought back."""
-    returnable: bool = False
-    """The proxy ended it without its client's word: should that client turn up, it may be brought back."""
-    kept: bool = False
-    """Protected by hand: never ended by the proxy."""
-    held: Held = field(default_factory=Held)
-    """What it holds at its server, to be restored after a recovery."""
+    held: Held | None = None
+    """What it holds at its server, to be restored after a recovery; None if that is nothing."""
+    reason: Reason | None = None
+    """Why it is being ended, or was, if that is so."""
+    outcome: Reason | None = None
+    """Why it could not be ended."""
+    opened_by: str = "client"
+    history: list[Entry] = field(default_factory=list)
+    violations: dict[str, int] = field(default_factory=dict)
+    route: object = None
+    """The shell's: how the server of this session is reached."""
     notes: object = field(default=None, repr=False)
     """What an observer keeps of it."""
-    evidence: str = ""
-    """Why it was ended, once it was."""
-    opened_by: str = "client"
-    history: deque[Entry] = field(default_factory=lambda: deque(maxlen=HISTORY_LIMIT))
-    violations: dict[str, int] = field(default_factory=dict)
     number: int = field(default_factory=lambda: next(_numbers))
     """Tells it from every other session of this run, where its id may not be shown and its label is not enough."""
 
@@ -126,6 +151,40 @@ class Session:
     def label(self) -> str:
         """A short name that tells sessions apart and gives no id away."""
         return shorten(self.client_id)
+
+    @property
+    def state(self) -> State:
+        """How it stands, in one word."""
+        return self.standing.word
+
+    @property
+    def kept(self) -> bool:
+        """Whether the user protects it from being ended by the proxy."""
+        return self.standing.kept
+
+    @property
+    def left(self) -> bool:
+        """Whether its client has ended it, so that nobody ever brings it back."""
+        return self.standing.client is ClientSide.LEFT
+
+    @property
+    def over(self) -> bool:
+        """Whether it is deleted at its server."""
+        return self.standing.server is ServerSide.DELETED
+
+    @property
+    def ended_by(self) -> str:
+        """Who has ended it, once it is over: `proxy` or `client`; empty before."""
+        if not self.over:
+            return ""
+        return "client" if self.reason is None or self.reason.kind is Why.CLIENT_DELETE else "proxy"
+
+    @property
+    def evidence(self) -> str:
+        """Why the proxy is ending it, or has, and why that failed if it did, for people to read."""
+        if self.reason is None or self.reason.kind is Why.CLIENT_DELETE:
+            return ""
+        return self.reason.text if self.outcome is None else f"{self.reason.text}; {self.outcome.text}"
 
     @property
     def mapped(self) -> bool:
@@ -147,22 +206,31 @@ class Session:
         """Its owners, less the addresses that may yet turn out to be one of the processes among them."""
         if not any(owner.is_process for owner in self.owners):
             return self.owners
-        return {owner: at for owner, at in self.owners.items() if owner.is_process or self in owner.vouched}
+        return {owner: at for owner, at in self.owners.items() if owner.is_process or owner in self.vouched}
 
     @property
     def client_label(self) -> str:
         """Its latest client in a log line."""
         return self.client.label if self.client else "unknown"
 
-    def note(self, at: float, what: str, detail: str = "") -> None:
-        """Add a line to the history."""
-        self.history.append(Entry(at, what, detail))
+    @property
+    def initialize(self) -> dict[str, Any] | None:
+        """The parameters of the client's `initialize`; None if they are not known."""
+        return load(self.parameters)
 
-    def apply(self, cause: Cause, at: float, detail: str = "") -> bool:
-        """Let something happen to it; whether that changed its state."""
-        following = step(self.state, cause)
-        if following is None:
-            return False
-        self.state = following
-        self.note(at, cause.value, detail)
-        return True
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        """The latest result of `initialize`; None if it is not known."""
+        return load(self.result)
+
+    def holding(self) -> Held:
+        """What it holds, to be written to."""
+        if self.held is None:
+            self.held = Held()
+        return self.held
+
+    def note(self, at: float, what: str, detail: str = "", state: State | None = None) -> None:
+        """Add a line to the history."""
+        if len(self.history) >= HISTORY_LIMIT:
+            del self.history[: HISTORY_LIMIT // 4]
+        self.history.append(Entry(at, what, detail, state))

@@ -1,27 +1,137 @@
-"""The states of a session, and every transition between them.
+"""Every state that a session can be in, every table that leads from one to the next, and every field that steers them.
 
 Theory of operation
 -------------------
-A session comes into being OPEN, with a 2xx answer to `initialize` that carries an id, and is over when it is CLOSED:
-when a `DELETE` was *answered*, not when it was sent, for a client that exits cuts its own `DELETE` off as often as not.
+A session is two machines, one for its client and one for its server, as each side has a mind of its own: a client may
+be gone while the server works, and a server may forget while its client goes on.
 
-Between the two, three things can happen to it. The server loses it (LOST), and the proxy brings it back (RECOVERING).
-The client ends it (LEAVING), in which case nobody brings it back. Or the client is gone without a word (ABANDONED), and
-the proxy ends it in the client's place (ENDING), unless a client turns up that uses it, which makes it OPEN again. A
-session that could not be ended rests as STUCK, with the reason in its history. A session that the proxy ended for want
-of a client, and that a client uses after all, counts as LOST: it can be brought back like any other.
+The client's side begins USING. The client sends `DELETE` (LEAVING), and has LEFT once that was answered, or was cut
+off: it meant to go. Or it is GONE without a word, which is believed until somebody uses the session again. LEFT is
+never left: what its client has ended is brought back for nobody.
 
-`TRANSITIONS` is the whole of it. A cause that a state has no entry for means nothing there and changes nothing: traffic
-may do anything at any time.
+The server's side begins ALIVE. The server loses the session (LOST), and the proxy brings it back (RECOVERING), for a
+client that is USING it and for nobody else. Or the proxy ends it (DELETING), for a client that is GONE or has LEFT and
+for no other, until the `DELETE` is *answered* (DELETED) or can't be delivered (STUCK): a `DELETE` that was only sent
+proves nothing.
+
+A trigger may move both sides. What one side then means for the other stands in JOINT: a client that turns up while its
+session is being ended has it ALIVE, as far as anybody knows, and one whose session was ended meanwhile has LOST it, so
+that it can be brought back like any other. A trigger that a state has no entry for means nothing there: traffic may do
+anything at any time.
+
+What users read (open, lost, leaving, ...) is a word for the pair: WORDS.
+
+A recovery and a `DELETE` of the proxy's own are machines beside it; their tables stand below. What can be enumerated of
+these tables is, in tests/core/test_states.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import product
+from typing import NamedTuple
+
+
+class ClientSide(StrEnum):
+    """What the client does with the session."""
+
+    USING = "using"
+    LEAVING = "leaving"
+    GONE = "gone"
+    LEFT = "left"
+
+
+class ServerSide(StrEnum):
+    """What the server knows of it."""
+
+    ALIVE = "alive"
+    LOST = "lost"
+    RECOVERING = "recovering"
+    DELETING = "deleting"
+    STUCK = "stuck"
+    DELETED = "deleted"
+
+
+class Trigger(StrEnum):
+    """What can happen to a session, in the words of its history."""
+
+    # What the client does
+    DELETE_SENT = "delete sent"
+    DELETE_CUT = "delete cut"  # it hung up, or the server did, before its DELETE was answered
+    DELETE_REFUSED = "delete refused"  # its DELETE was answered by something that ends nothing
+    DELETE_DONE = "delete answered"  # its DELETE was answered 2xx, or the server knows no such session
+    GONE = "orphaned"  # every client that used it is gone, beyond doubt or by evidence
+    RETURNED = "adopted"  # a client uses a session whose client was taken for gone
+    # What the server does
+    SUCCEEDED = "used"  # it answered a request of the session with success
+    REFUSED = "refused"  # it said that it does not know the session
+    REINITIALIZED = "reinitialized"  # it answered the client's own `initialize` with the id that the session has
+    # What the proxy does
+    HANDSHAKE = "handshake"
+    RECOVERED = "recovered"
+    NOT_RECOVERED = "not recovered"
+    PROXY_DELETE = "ending"
+    PROXY_DELETE_DONE = "ended"
+    PROXY_DELETE_FAILED = "not ended"
+    # What the user does
+    ENDED_BY_HAND = "ended by hand"
+    KEPT = "kept by hand"
+    NOT_KEPT = "no longer kept"
+
+
+C, S, T = ClientSide, ServerSide, Trigger
+
+CLIENT: dict[ClientSide, dict[Trigger, ClientSide]] = {
+    C.USING: {T.DELETE_SENT: C.LEAVING, T.GONE: C.GONE, T.DELETE_DONE: C.LEFT, T.ENDED_BY_HAND: C.LEFT},
+    C.LEAVING: {
+        T.DELETE_REFUSED: C.USING,
+        T.DELETE_CUT: C.LEFT,
+        T.DELETE_DONE: C.LEFT,
+        T.ENDED_BY_HAND: C.LEFT,
+    },
+    C.GONE: {T.RETURNED: C.USING, T.DELETE_SENT: C.LEAVING, T.DELETE_DONE: C.LEFT, T.ENDED_BY_HAND: C.LEFT},
+    C.LEFT: {},
+}
+
+SERVER: dict[ServerSide, dict[Trigger, ServerSide]] = {
+    S.ALIVE: {
+        T.REFUSED: S.LOST,
+        T.PROXY_DELETE: S.DELETING,
+        T.DELETE_DONE: S.DELETED,
+        T.PROXY_DELETE_DONE: S.LOST,  # its client turned up while the DELETE was on its way
+    },
+    S.LOST: {
+        T.HANDSHAKE: S.RECOVERING,
+        T.SUCCEEDED: S.ALIVE,  # behind a balancer the next replica may know it
+        T.REINITIALIZED: S.ALIVE,
+        T.PROXY_DELETE: S.DELETING,
+        T.DELETE_DONE: S.DELETED,
+    },
+    S.RECOVERING: {T.RECOVERED: S.ALIVE, T.REINITIALIZED: S.ALIVE, T.NOT_RECOVERED: S.LOST},
+    S.DELETING: {T.PROXY_DELETE_DONE: S.DELETED, T.PROXY_DELETE_FAILED: S.STUCK, T.DELETE_DONE: S.DELETED},
+    S.STUCK: {T.PROXY_DELETE: S.DELETING, T.PROXY_DELETE_DONE: S.DELETED, T.DELETE_DONE: S.DELETED},
+    S.DELETED: {},
+}
+
+ONLY_UNDER: dict[Trigger, frozenset[ClientSide]] = {
+    T.HANDSHAKE: frozenset({C.USING}),
+    T.PROXY_DELETE: frozenset({C.GONE, C.LEFT}),
+}
+"""Guards: what the proxy does to the server's side only under these states of the client's."""
+
+NOT_WHILE_KEPT = frozenset({T.PROXY_DELETE})
+
+JOINT: dict[tuple[ClientSide, ServerSide], ServerSide] = {
+    (C.USING, S.DELETING): S.ALIVE,
+    (C.USING, S.STUCK): S.ALIVE,
+    (C.USING, S.DELETED): S.LOST,
+}
+"""What a session whose client lives can't be, and what it is instead."""
 
 
 class State(StrEnum):
-    """Where a session stands."""
+    """A session in one word, as users read it."""
 
     OPEN = "open"
     LOST = "lost"
@@ -33,84 +143,170 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
-class Cause(StrEnum):
-    """What can happen to a session."""
+W = State
 
-    USED = "used"  # the server answered a request of this session with success
-    REINITIALIZED = "reinitialized"  # the client initialized it anew, the server kept the id
-    REFUSED = "refused"  # the server said that it does not know the session
-    HANDSHAKE = "handshake"  # the proxy began an `initialize` of its own
-    RECOVERED = "recovered"  # that handshake made a new session at the server
-    NOT_RECOVERED = "not recovered"  # that handshake failed
-    DELETE_SENT = "delete sent"  # the client sent its DELETE
-    DELETE_CUT = "delete cut"  # ... and hung up before it was answered
-    DELETE_REFUSED = "delete refused"  # ... and the server answered something that ends nothing
-    DELETE_ANSWERED = "delete answered"  # 2xx, 404 or 405, whoever had asked
-    ORPHANED = "orphaned"  # the last client that used it is gone
-    ADOPTED = "adopted"  # it was given up, and a client uses it
-    RETURNED = "returned"  # the proxy has ended it, and a client uses it all the same
-    ENDING = "ending"  # the proxy sends its DELETE
-    NOT_ENDED = "not ended"  # the proxy's DELETE was refused or could not be delivered
+WORDS: dict[ServerSide, tuple[State, State, State, State]] = {
+    # the client is   USING          LEAVING        GONE           LEFT
+    S.ALIVE: (W.OPEN, W.LEAVING, W.ABANDONED, W.ABANDONED),
+    S.LOST: (W.LOST, W.LEAVING, W.ABANDONED, W.ABANDONED),
+    S.RECOVERING: (W.RECOVERING, W.RECOVERING, W.RECOVERING, W.RECOVERING),
+    S.DELETING: (W.ENDING, W.ENDING, W.ENDING, W.ENDING),
+    S.STUCK: (W.STUCK, W.LEAVING, W.STUCK, W.STUCK),
+    S.DELETED: (W.CLOSED, W.CLOSED, W.CLOSED, W.CLOSED),
+}
+"""The words, by the server's side and then the client's."""
+
+LIVE = frozenset({State.OPEN, State.LOST, State.RECOVERING, State.LEAVING})
+"""The words for a session that a client is believed to hold."""
 
 
-S, C = State, Cause
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """How a session stands: both sides, and whether the user protects it. There is one object for each combination."""
 
-TRANSITIONS: dict[State, dict[Cause, State]] = {
-    S.OPEN: {
-        C.REFUSED: S.LOST,
-        C.DELETE_SENT: S.LEAVING,
-        C.DELETE_ANSWERED: S.CLOSED,
-        C.ORPHANED: S.ABANDONED,
-        C.ENDING: S.ENDING,
-    },
-    S.LOST: {
-        C.HANDSHAKE: S.RECOVERING,
-        C.USED: S.OPEN,  # behind a balancer the next replica may know it
-        C.REINITIALIZED: S.OPEN,
-        C.DELETE_SENT: S.LEAVING,
-        C.DELETE_ANSWERED: S.CLOSED,
-        C.ORPHANED: S.ABANDONED,
-        C.ENDING: S.ENDING,
-    },
-    S.RECOVERING: {
-        C.RECOVERED: S.OPEN,
-        C.NOT_RECOVERED: S.LOST,
-        C.REINITIALIZED: S.OPEN,
-    },
-    S.LEAVING: {
-        C.DELETE_ANSWERED: S.CLOSED,
-        C.DELETE_REFUSED: S.OPEN,
-        C.DELETE_CUT: S.ABANDONED,
-        C.ORPHANED: S.ABANDONED,
-        C.ENDING: S.ENDING,
-    },
-    S.ABANDONED: {
-        C.ENDING: S.ENDING,
-        C.ADOPTED: S.OPEN,
-        C.DELETE_SENT: S.LEAVING,
-        C.DELETE_ANSWERED: S.CLOSED,
-    },
-    S.ENDING: {
-        C.ADOPTED: S.OPEN,
-        C.DELETE_ANSWERED: S.CLOSED,
-        C.NOT_ENDED: S.STUCK,
-    },
-    S.STUCK: {
-        C.ENDING: S.ENDING,
-        C.ADOPTED: S.OPEN,
-        C.DELETE_SENT: S.LEAVING,
-        C.DELETE_ANSWERED: S.CLOSED,
-    },
-    S.CLOSED: {C.RETURNED: S.LOST},  # only where its client had not ended it; see `Endings.returned`
+    client: ClientSide
+    server: ServerSide
+    kept: bool
+    """Protected by hand: not ended by the proxy."""
+    word: State
+    following: dict[Trigger, Standing] = field(default_factory=dict, repr=False)
+    """The standing after each trigger that changes it."""
+
+
+def step(client: ClientSide, server: ServerSide, kept: bool, trigger: Trigger) -> tuple[ClientSide, ServerSide, bool]:
+    """What follows; the same where the trigger means nothing."""
+    if client not in ONLY_UNDER.get(trigger, C) or (kept and trigger in NOT_WHILE_KEPT):
+        return client, server, kept
+    after = CLIENT[client].get(trigger, client)
+    then = SERVER[server].get(trigger, server)
+    if trigger in (T.KEPT, T.NOT_KEPT, T.ENDED_BY_HAND):
+        kept = trigger is T.KEPT
+    return after, JOINT.get((after, then), then), kept
+
+
+STANDINGS: dict[tuple[ClientSide, ServerSide, bool], Standing] = {
+    (client, server, kept): Standing(client, server, kept, WORDS[server][list(C).index(client)])
+    for client, server, kept in product(C, S, (False, True))
+}
+for _key, _standing in STANDINGS.items():
+    for _trigger in T:
+        if (_after := step(*_key, _trigger)) != _key:
+            _standing.following[_trigger] = STANDINGS[_after]
+
+OPENED = STANDINGS[C.USING, S.ALIVE, False]
+"""How every session begins."""
+
+
+# A recovery
+
+
+class RecoveryState(StrEnum):
+    """How far the bringing back of a session has come. The server's side is RECOVERING in the second and the third."""
+
+    IDLE = "idle"
+    INITIALIZING = "initializing"
+    RESTORING = "restoring"
+    BACKOFF = "backoff"
+
+
+class RecoveryTrigger(StrEnum):
+    """What happens to a recovery."""
+
+    BEGUN = "begun"
+    ANSWERED = "answered"  # the `initialize` has made a new session
+    RESTORED = "restored"  # all that is to be set again was set, or could not be
+    FAILED = "failed"
+    TIRED = "tired"  # the session was lost at its first use again and again
+    WAITED = "waited"  # the time of the backoff is over
+    WORKED = "worked"  # the server answered a request of the session with success
+
+
+R, RT = RecoveryState, RecoveryTrigger
+
+RECOVERY: dict[RecoveryState, dict[RecoveryTrigger, RecoveryState]] = {
+    R.IDLE: {RT.BEGUN: R.INITIALIZING, RT.TIRED: R.BACKOFF},
+    R.INITIALIZING: {RT.ANSWERED: R.RESTORING, RT.FAILED: R.BACKOFF},
+    R.RESTORING: {RT.RESTORED: R.IDLE, RT.FAILED: R.BACKOFF},
+    R.BACKOFF: {RT.WAITED: R.IDLE, RT.WORKED: R.IDLE},
 }
 
-RECOVERABLE = frozenset({S.OPEN, S.LOST, S.RECOVERING})
-"""States in which a session may be brought back: its client neither ended it nor is gone."""
 
-LIVE = frozenset({S.OPEN, S.LOST, S.RECOVERING, S.LEAVING})
-"""States in which a client is believed to hold the session."""
+# A DELETE of the proxy's own
 
 
-def step(state: State, cause: Cause) -> State | None:
-    """The state that follows, or None where the cause changes nothing."""
-    return TRANSITIONS[state].get(cause)
+class DeleteState(StrEnum):
+    """How a `DELETE` of the proxy's own stands."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    BACKOFF = "backoff"
+    DONE = "done"
+    UNSUPPORTED = "the server does not end sessions"
+    NEEDS_CREDENTIALS = "needs credentials"
+    REFUSED = "refused"
+    GIVEN_UP = "no answer"
+    DROPPED = "not needed any more"
+
+
+class DeleteTrigger(StrEnum):
+    """What happens to it: what its answer is worth (`ending.delete_answers`), and what the proxy does."""
+
+    SENDING = "sending"
+    ENDED = "ended"
+    UNSUPPORTED = "the server does not end sessions"
+    CREDENTIALS = "needs credentials"
+    AGAIN = "to be tried again"
+    REFUSED = "refused"
+    EXHAUSTED = "tried often enough"
+    DUE = "due"
+    MOOT = "not needed any more"
+
+
+D, DT = DeleteState, DeleteTrigger
+
+DELETE: dict[DeleteState, dict[DeleteTrigger, DeleteState]] = {
+    D.QUEUED: {DT.SENDING: D.SENT, DT.MOOT: D.DROPPED},
+    D.SENT: {
+        DT.ENDED: D.DONE,
+        DT.UNSUPPORTED: D.UNSUPPORTED,
+        DT.CREDENTIALS: D.NEEDS_CREDENTIALS,
+        DT.AGAIN: D.BACKOFF,
+        DT.REFUSED: D.REFUSED,
+        DT.EXHAUSTED: D.GIVEN_UP,
+    },
+    D.BACKOFF: {DT.DUE: D.QUEUED, DT.MOOT: D.DROPPED},
+    D.DONE: {},
+    D.UNSUPPORTED: {},
+    D.NEEDS_CREDENTIALS: {},
+    D.REFUSED: {},
+    D.GIVEN_UP: {},
+    D.DROPPED: {},
+}
+
+
+# Reasons
+
+
+class Why(StrEnum):
+    """Why a session is ended, or could not be. What is done depends on these, never on the text beside them."""
+
+    PROCESS_GONE = "process gone"
+    STREAM_ABORTED = "stream aborted"
+    IDLE = "idle"
+    DELETE_CUT = "delete cut"
+    CLIENT_DELETE = "deleted by its client"
+    BY_HAND = "by hand"
+    PROXY_ENDS = "proxy ends"
+    UNSUPPORTED = "unsupported"
+    NEEDS_CREDENTIALS = "needs credentials"
+    NO_ANSWER = "no answer"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+    UNKNOWN = "unknown"
+
+
+class Reason(NamedTuple):
+    """A reason: its kind, by which things are decided, and a text, which is for people alone."""
+
+    kind: Why
+    text: str

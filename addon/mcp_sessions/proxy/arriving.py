@@ -1,40 +1,35 @@
-"""Requests as they arrive: passed on once it is known who sends them, and what they mean by their id."""
+"""Requests as they arrive: told to the core once it is known who sends them, and what they mean by their id."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-from mitmproxy import http
-
-from ..core.client import Connection
 from ..core.core import Core
 from ..core.session import Endpoint
-from ..store.keeping import Remembering
-from ..wire import headers as h
-from ..wire.headers import HeaderMap
+from . import clock
+from .flows import Live
 from .identification import Identifying
 from .tasks import Tasks
 
 RECALL_PATIENCE = 1.0
-"""Seconds that a request may wait for the ledger on disk."""
+"""Seconds that a request may wait for the ledger's store."""
 IDENTIFY_PATIENCE = 1.0
 """Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
 
-
-class Incoming(NamedTuple):
-    """A request that is MCP, and not yet an exchange: it may first have to be found out whose it is."""
-
-    flow: http.HTTPFlow
-    endpoint: Endpoint
-    headers: HeaderMap
-    content: bytes | None
-    connection: Connection
-
-
 type Answering = Coroutine[Any, Any, None] | None
 """What is left to be awaited before a request goes out, if anything."""
+
+
+class Memory(Protocol):
+    """What an earlier run, or another proxy, has written down."""
+
+    async def loaded(self) -> None:
+        """Wait until what an earlier run left is known."""
+
+    async def recall(self, endpoint: Endpoint, session_id: str) -> None:
+        """Look for a session that the ledger does not know."""
 
 
 class Arriving:
@@ -44,38 +39,42 @@ class Arriving:
         self,
         tasks: Tasks,
         identifying: Identifying,
-        remembering: Callable[[], Remembering | None],
-        go_on: Callable[[Incoming], Answering],
+        memory: Callable[[], Memory | None],
+        go_on: Callable[[Live], Answering],
     ) -> None:
         self._tasks = tasks
         self._identifying = identifying
-        self._remembering = remembering
+        self._memory = memory
         self._go_on = go_on
 
-    def take(self, core: Core, incoming: Incoming) -> Answering:
+    def take(self, core: Core, live: Live) -> Answering:
         """A request was read."""
-        presented = incoming.headers.get(h.SESSION_ID)
-        session = core.ledger.find(incoming.endpoint, presented) if presented else None
-        if presented and session is None and (remembering := self._remembering()) is not None:
-            return self._recalled(core, incoming, remembering, presented)
-        if not incoming.connection.identified:
-            look_up = self._identifying.identify(incoming.connection.id)
-            if core.wants_identity(session, incoming.content):
-                return self._after({look_up}, IDENTIFY_PATIENCE, incoming)
-        return self._go_on(incoming)
+        x = live.x
+        ask = core.arrived(x, clock.now())
+        look_up = None if x.connection.identified else self._identifying.identify(x.connection.id)
+        if ask is None:
+            return self._go_on(live)
+        memory = self._memory() if ask.recall else None
+        if memory is not None and x.presented is not None:
+            return self._recalled(core, live, memory, x.presented, look_up)
+        if ask.identity and look_up is not None:
+            return self._after({look_up}, IDENTIFY_PATIENCE, live)
+        return self._go_on(live)
 
-    async def _recalled(self, core: Core, incoming: Incoming, remembering: Remembering, presented: str) -> None:
+    async def _recalled(
+        self, core: Core, live: Live, memory: Memory, presented: str, look_up: asyncio.Task[None] | None
+    ) -> None:
         """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
-        look_up = self._identifying.identify(incoming.connection.id)
-        await asyncio.wait({look_up, self._tasks.start(remembering.loaded())}, timeout=RECALL_PATIENCE)
+        wanted = {self._tasks.start(memory.loaded())} | ({look_up} if look_up is not None else set())
+        await asyncio.wait(wanted, timeout=RECALL_PATIENCE)
         awaited: set[asyncio.Task[None]] = set()
-        if core.ledger.find(incoming.endpoint, presented) is None:
-            awaited.add(self._tasks.start(remembering.recall(incoming.endpoint, presented)))
-        await self._after(awaited, RECALL_PATIENCE, incoming)
+        if core.ledger.find(live.x.endpoint, presented) is None:
+            awaited.add(self._tasks.start(memory.recall(live.x.endpoint, presented)))
+        await self._after(awaited, RECALL_PATIENCE, live)
 
-    async def _after(self, awaited: set[asyncio.Task[None]], patience: float, incoming: Incoming) -> None:
+    async def _after(self, awaited: set[asyncio.Task[None]], patience: float, live: Live) -> None:
         if awaited:
             await asyncio.wait(awaited, timeout=patience)
-        pending = self._go_on(incoming)
+        pending = self._go_on(live)
         if pending is not None:
             await pending

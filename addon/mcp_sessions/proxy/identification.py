@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 from ..core.client import Client, ClientKey, Connection
 from ..core.core import Core
-from ..core.decisions import End
 from ..processes import Identifier, Liveness, Process, Unknown
 from ..wire.text import printable
+from . import clock
 from .tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ BLIND = {
 class Identifying:
     """Looks up processes off the event loop, and watches those that it has found."""
 
-    def __init__(self, core: Core, tasks: Tasks, end: Callable[[list[End]], None]) -> None:
+    def __init__(self, core: Core, tasks: Tasks, fetch: Callable[[], None]) -> None:
         self.core = core
         self._tasks = tasks
-        self._end = end
+        self._fetch = fetch
         self._identifier = Identifier()
         self._liveness: Liveness | None = None
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -86,11 +86,13 @@ class Identifying:
             return
         found = await self._identifier.identify(connection_id, connection.peer, connection.local)
         if isinstance(found, Process):
-            self._end(self.core.identified(connection, found, time.time()))
+            self.core.identified(connection, found, clock.now())
+            self._fetch()
             self._watch(found)
             return
         self._say_blind(found, connection.peer[0])
-        self._end(self.core.identified(connection, None, time.time(), vanished=found.reason == "gone"))
+        self.core.identified(connection, None, clock.now(), vanished=found.reason == "gone")
+        self._fetch()
 
     def _say_blind(self, unknown: Unknown, host: str) -> None:
         """Say once for each reason why processes are not known."""
@@ -104,7 +106,8 @@ class Identifying:
         if client is not None and client.connections:
             self._tasks.start(self._outlived(process, client))
         else:
-            self._end(self.core.gone(process, time.time()))
+            self.core.gone(process, clock.now())
+            self._fetch()
 
     async def _outlived(self, process: Process, client: Client) -> None:
         """A process has ended, and its connections are open: they are about to close, or another process holds them."""
@@ -119,11 +122,12 @@ class Identifying:
                 self._identifier.forget(connection_id)
                 heir = await self._identifier.identify(connection_id, connection.peer, connection.local)
                 if isinstance(heir, Process) and heir != process:
-                    self._end(self.core.identified(connection, heir, time.time()))
-                    self.core.outlived(process, heir, time.time())
+                    self.core.identified(connection, heir, clock.now())
+                    self.core.outlived(process, heir, clock.now())
                     self._watch(heir)
         finally:
-            self._end(self.core.gone(process, time.time()))
+            self.core.gone(process, clock.now())
+            self._fetch()
 
 
 def _process(client: Client) -> Process | None:

@@ -6,8 +6,9 @@ So certificates, the upstream proxy, other addons' hooks and the flow list apply
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,41 +16,19 @@ from mitmproxy import connection, ctx, http
 from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.proxy import mode_specs
 
-from ..core.session import Session
-from ..wire.headers import JSON, SSE, Fields, HeaderMap, carried_over
+from ..core.decisions import Outcome, Request
+from ..wire.headers import JSON, SSE, Fields, HeaderMap
 from ..wire.jsonrpc import Body, Kind, parse
 from ..wire.sse import Decoder
 from . import marks
+from .failing import described
+from .flows import Live, Route
 from .metadata import OWN
+
+logger = logging.getLogger(__name__)
 
 CLOSING = 2.0
 """Seconds that a request which was given up has for closing its connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request to be sent: where to, with which headers, and as whose."""
-
-    what: str
-    """For the flow list, such as `initialize` or `DELETE session`."""
-    verb: str
-    url: str
-    fields: Fields
-    """Headers of a client's request: its credentials and custom headers are carried over."""
-    headers: tuple[tuple[str, str], ...] = ()
-    content: bytes = b""
-    session: Session | None = None
-    """Whose place it is sent in, for the flow list."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of it: a status and headers, or none and a problem."""
-
-    status: int | None = None
-    headers: HeaderMap | None = None
-    answer: Body | None = None
-    problem: str = ""
 
 
 class OwnRequests:
@@ -58,23 +37,30 @@ class OwnRequests:
     def __init__(self) -> None:
         self._under_way: dict[str, asyncio.Future[Body]] = {}
 
-    async def send(self, order: Order, client: connection.Client | None, patience: float) -> Outcome:
-        """Send it and wait for the answer, at most `patience` seconds. Never raises."""
-        flow, body, problem = await self._replay(order, client, patience)
+    async def send(self, request: Request) -> Outcome:
+        """Send it and wait for the answer, as long as it has. Never raises."""
+        try:
+            flow, body, problem = await self._replay(_flow_of(request), request.patience)
+        except Exception as e:
+            logger.error(f"mcp: error in {request.what}: {described(e)}")
+            return Outcome(problem="internal error")
         if flow.response is None or problem:
             return Outcome(problem=problem)
         body = body or parse(flow.response.get_content(strict=False))
         return Outcome(flow.response.status_code, HeaderMap(flow.response.headers.fields), body)
 
-    async def fetch(self, order: Order, client: connection.Client | None, patience: float) -> http.Response | None:
-        """Send it and wait for the whole answer, an event stream's end included; None if there is none."""
-        flow, _, problem = await self._replay(order, client, patience, whole=True)
+    async def fetch(self, live: Live, patience: float) -> http.Response | None:
+        """Send the request of an exchange once more and wait for the whole answer; None if there is none."""
+        request, client = live.flow.request, live.flow.client_conn
+        own_headers = tuple(request.headers.items(multi=False))
+        flow = _flow(request.method, live.x.url, (), own_headers, request.raw_content or b"", client)
+        flow.metadata[OWN] = f"{live.x.what} again"
+        flow, _, problem = await self._replay(flow, patience, whole=True)
         return None if problem else flow.response
 
     async def _replay(
-        self, order: Order, client: connection.Client | None, patience: float, *, whole: bool = False
+        self, flow: http.HTTPFlow, patience: float, *, whole: bool = False
     ) -> tuple[http.HTTPFlow, Body | None, str]:
-        flow = _flow(order, client)
         handler = ReplayHandler(flow, ctx.options)
         answered: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
         if not whole:
@@ -121,41 +107,58 @@ class _FirstResponse:
         return data
 
 
-def _flow(order: Order, client: connection.Client | None) -> http.HTTPFlow:
-    if client is None:
-        client = connection.Client(peername=("127.0.0.1", 0), sockname=("127.0.0.1", 0), timestamp_start=time.time())
-        if ctx.options.mode:
-            client.proxy_mode = mode_specs.ProxyMode.parse(ctx.options.mode[0])
-    target = urlsplit(order.url)
+def _flow_of(request: Request) -> http.HTTPFlow:
+    """A request in a client's place, as a flow of the proxy's own."""
+    route = request.session.route
+    client = route.client() if isinstance(route, Route) else _anybody()
+    flow = _flow(request.verb, request.url, request.carried, request.headers, request.content, client)
+    flow.metadata[OWN] = request.what
+    marks.own(flow, request.session, request.what)
+    return flow
+
+
+def _anybody() -> connection.Client:
+    client = connection.Client(peername=("127.0.0.1", 0), sockname=("127.0.0.1", 0), timestamp_start=time.time())
+    if ctx.options.mode:
+        client.proxy_mode = mode_specs.ProxyMode.parse(ctx.options.mode[0])
+    return client
+
+
+def _flow(
+    verb: str,
+    url: str,
+    carried: Fields,
+    headers: Iterable[tuple[str, str]],
+    content: bytes,
+    client: connection.Client,
+) -> http.HTTPFlow:
+    target = urlsplit(url)
     port = target.port or (443 if target.scheme == "https" else 80)
     host = target.hostname or ""
     request = http.Request(
         host=host,
         port=port,
-        method=order.verb.encode(),
+        method=verb.encode(),
         scheme=target.scheme.encode(),
         authority=b"",
         path=(target.path + (f"?{target.query}" if target.query else "") or "/").encode("latin-1", "replace"),
         http_version=b"HTTP/1.1",
-        headers=http.Headers(carried_over(order.fields)),
-        content=order.content,
+        headers=http.Headers(carried),
+        content=content,
         trailers=None,
         timestamp_start=time.time(),
         timestamp_end=time.time(),
     )
     if "host" not in request.headers:
         request.headers["host"] = target.netloc.rpartition("@")[2]
-    if order.content:
+    if content:
         request.headers["content-type"] = JSON
-        request.headers["content-length"] = str(len(order.content))
+        request.headers["content-length"] = str(len(content))
         request.headers["accept"] = f"{JSON}, {SSE}"
-    for name, value in order.headers:
+    for name, value in headers:
         request.headers[name] = value.encode("latin-1", "replace")
     flow = http.HTTPFlow(client.copy(), connection.Server(address=(host, port)))
     flow.request = request
-    flow.metadata[OWN] = order.what
-    if order.session is not None:
-        marks.own(flow, order.session, order.what)
     return flow
 
 

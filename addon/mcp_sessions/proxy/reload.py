@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
-
-from mitmproxy import connection
 
 from ..core.core import Core
-from ..core.session import Session
 from ..rules import Judge
 from .flows import Live
 
@@ -25,8 +21,6 @@ class Left:
     judge: Judge
     live: dict[str, Live]
     """The exchanges that are under way, by the id of their flow."""
-    routes: WeakKeyDictionary[Session, connection.Client]
-    """The connection that each session was used on last."""
 
 
 _stopped: list[tuple[float, Left]] = []

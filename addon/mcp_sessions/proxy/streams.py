@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from mitmproxy import http
 
 from ..wire.coding import CodingError, Undo, decoded
 from ..wire.sse import Decoder, Event
+from . import clock
 from .metadata import ARRIVALS, TRUNCATED
 
 logger = logging.getLogger(__name__)
@@ -99,11 +99,6 @@ class StreamReader:
         prefix, self.prefix = self.prefix, b""
         return prefix + chunk if prefix else chunk
 
-    @property
-    def can_prepend(self) -> bool:
-        """Whether events of the proxy's own can be put first: not into a compressed stream or one of given length."""
-        return self._undo is None and "content-length" not in self._response.headers
-
     def finish(self) -> None:
         """The stream has ended or broken off: what was kept becomes the body that is recorded."""
         if not self._ended:
@@ -120,7 +115,7 @@ class StreamReader:
     def _read(self, chunk: bytes) -> None:
         assert self._decoder
         data = self._undo.feed(chunk) if self._undo else chunk
-        at = self.read_at = time.time()
+        at = self.read_at = clock.now()
         for event in self._decoder.feed(data):
             if len(self._arrivals) < ARRIVALS_LIMIT:
                 self._arrivals.append(at)

@@ -16,8 +16,9 @@ from ..core.core import Core
 from ..core.exchange import Exchange, Finish
 from ..core.policy import Policy
 from ..core.records import AnyRecord
-from ..core.session import Endpoint
-from ..core.states import Cause
+from ..core.reporter import Reporter
+from ..core.states import Trigger
+from ..proxy.flows import exchange_of, target_of
 from ..proxy.metadata import ARRIVALS, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN
 from ..proxy.streams import undone
 from ..rules import Judge, Level
@@ -51,8 +52,9 @@ class Playback:
         tell: Callable[[AnyRecord], None],
         settled: Callable[[http.HTTPFlow, list[str]], None],
     ) -> None:
-        self._judge = Judge(tell)
-        self._core = Core(Policy().passive(), tell, self._judge)
+        reporter = Reporter(tell)
+        self._judge = Judge(reporter.tell)
+        self._core = Core(Policy().passive(), reporter, self._judge)
         self._settled = settled
         self._flows: list[http.HTTPFlow] = []
 
@@ -141,14 +143,14 @@ class _Telling:
             fields = tuple((n, v) for n, v in fields if n.decode("latin-1").lower() != h.SESSION_ID)
             fields = (*fields, (h.SESSION_ID.encode(), presented.encode("utf-8", "surrogateescape")))
         headers = HeaderMap(fields)
-        endpoint = Endpoint(request.scheme, request.host, request.port, request.path.partition("?")[0])
+        endpoint, url = target_of(request)
         if not is_mcp(request.method, headers, request.raw_content, core.ledger.knows(endpoint)):
             return
         peer, local = (_address(address) for address in (flow.client_conn.peername, flow.client_conn.sockname))
-        connection = core.ledger.connection(flow.client_conn.id, peer, local, at)
+        connection = core.connected(flow.client_conn.id, peer, local, at)
         if not connection.identified:
             core.identified(connection, _process(flow), at)
-        x = core.exchange(flow.id, request.method, request.url, endpoint, headers, request.raw_content, connection, at)
+        x = exchange_of(flow.id, request.method, endpoint, url, headers, request.raw_content, connection)
         again = flow.metadata.get(SENT_AGAIN, 0)
         x.attempts = again if isinstance(again, int) else 0
         streams = flow.response is not None and HeaderMap(flow.response.headers.fields).content_type == h.SSE
@@ -157,17 +159,17 @@ class _Telling:
         if self._content is None:
             x.unread = True
         self._x = x
-        core.requested(x)
+        core.arrived(x, at)
+        core.requested(x, at)
 
     def _head(self, at: float) -> None:
         x, response = self._x, self._flow.response
         if x is not None and response is not None:
-            self._core.answering(x, response.status_code, HeaderMap(response.headers.fields), at)
-            self._streamed = self._core.wants_stream(x)
+            self._streamed = self._core.head(x, response.status_code, HeaderMap(response.headers.fields), at).stream
 
     def _event(self, event: Event, at: float) -> None:
         if self._x is not None and self._streamed:
-            self._core.streamed(self._x, event, at)
+            self._core.event(self._x, event, at)
 
     def _end(self, at: float) -> None:
         x, flow = self._x, self._flow
@@ -182,7 +184,7 @@ class _Telling:
             # The proxy brought the session back; its client never learnt of the loss.
             self._judge.never_told(x.session)
             x.session.generation += 1
-            x.session.apply(Cause.USED, at)
+            self._core.ledger.fire(x.session, Trigger.SUCCEEDED, at)
         self._settled(flow, x.findings)
 
 

@@ -7,48 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.exchange import Exchange
 from ..wire.jsonrpc import Message
 from ..wire.revision import META_VERSION, REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
+from .places import Place
 from .tables import Recent
 from .talks import Stream, Talk, Token
 
 PARTIES_LIMIT = 10_000
 """Pairs of client and endpoint."""
-ASSIGNED_LIMIT = 10_000
-"""Session ids of an endpoint of which it is known that they were handed out (as hashes)."""
-TOOLS_LIMIT = 2_000
-"""Tools of an endpoint whose `x-mcp-header` annotations are known."""
-LINGERING_LIMIT = 1_000
-"""POST streams that are still open after their response."""
-
-
-class Annotated(NamedTuple):
-    """A parameter of a tool that is to be mirrored into a header."""
-
-    path: tuple[str, ...]
-    header: str
-    kind: str
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """What is remembered of an endpoint."""
-
-    assigns: bool = False
-    """It assigned a session id to some `initialize`."""
-    modern: bool = False
-    """It has shown that it speaks 2026-07-28."""
-    refuses_delete: bool = False
-    latest: Recent[str, None] = field(default_factory=lambda: Recent(16))
-    handed_out: Recent[int, None] = field(default_factory=lambda: Recent(ASSIGNED_LIMIT))
-    tools: Recent[tuple[str, str], tuple[float, tuple[Annotated, ...]]] = field(
-        default_factory=lambda: Recent(TOOLS_LIMIT)
-    )
-    """By credentials and name: until when it holds, and what is annotated."""
-    said: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from typing import NamedTuple
 
+from ..core.client import Connection
 from ..core.exchange import Exchange
 from ..core.records import Action, AnyRecord, Violation, Weight
 from ..core.session import Session
@@ -76,13 +77,18 @@ class Deferred(NamedTuple):
             return e
 
 
+type Tell = Callable[[AnyRecord, Connection | None], object]
+
+
 class Judge:
     """Judges by the catalogue, less the rules that are silenced or below the level that is asked for."""
 
-    def __init__(
-        self, tell: Callable[[AnyRecord], None], silenced: Collection[str] = (), level: Level = Level.PRACTICE
-    ) -> None:
-        """`tell` gets a record of each violation as it is found, with the time of what broke the rule."""
+    def __init__(self, tell: Tell, silenced: Collection[str] = (), level: Level = Level.PRACTICE) -> None:
+        """Judge by these rules.
+
+        `tell` gets a record of each violation as it is found, with the time of what broke the rule, and the connection
+        that this came over, if it came over any.
+        """
         self.tell = tell
         self.counts: Counter[str] = Counter()
         self.later: Callable[[Deferred], None] = lambda deferred: self.settle(deferred, deferred.make())
@@ -248,7 +254,8 @@ class Judge:
                 flow=x.id if x else "",
                 detail=printable(f"{error!r}", 200),
                 weight=Weight.ERROR,
-            )
+            ),
+            x.connection if x else None,
         )
 
     def _found(
@@ -276,7 +283,8 @@ class Judge:
                     level=rule.level_in(revision),
                     clause=rule.address(revision),
                     detail=detail,
-                )
+                ),
+                x.connection if x else None,
             )
 
 

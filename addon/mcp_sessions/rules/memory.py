@@ -10,7 +10,7 @@ from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
 from . import losses, mirrored
-from .facts import LINGERING_LIMIT, Notes, notes, progress_token, valid_key
+from .facts import Notes, notes, progress_token, valid_key
 from .mismatches import mismatches
 from .subjects import Subjects
 from .tables import Ids, Recent
@@ -25,6 +25,8 @@ from .talks import (
 )
 
 REFUSED_UNPROCESSED = frozenset({401, 403, 404, 408, 429})
+LINGERING_LIMIT = 1_000
+"""POST streams that are still open after their response."""
 MODERN_CODES = frozenset({-32020, -32021, -32022})
 
 

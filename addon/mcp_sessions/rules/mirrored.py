@@ -10,7 +10,7 @@ import binascii
 import re
 from typing import Any
 
-from .facts import Annotated, Place
+from .places import Annotated, Place
 
 FRESH = 300.0
 """Seconds for which a list of tools holds at most."""

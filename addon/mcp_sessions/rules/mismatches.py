@@ -8,7 +8,8 @@ from ..wire.jsonrpc import Kind, Message
 from ..wire.revision import META_VERSION
 from ..wire.text import printable
 from . import mirrored
-from .facts import Place, meta_of
+from .facts import meta_of
+from .places import Place
 
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """The parameter that `Mcp-Name` repeats, by method."""

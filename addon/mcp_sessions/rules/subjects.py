@@ -6,7 +6,8 @@ from itertools import islice
 
 from ..core.client import Client, ClientKey
 from ..core.session import Endpoint, Session
-from .facts import PARTIES_LIMIT, Party, Place
+from .facts import PARTIES_LIMIT, Party
+from .places import Place
 from .tables import Recent
 from .talks import Talk
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .places import Place
 from .tables import Ids, Recent
-
-if TYPE_CHECKING:
-    from .facts import Notes, Place
 
 TOKENS_LIMIT = 1_000
 """Progress tokens that are remembered of a session."""
@@ -97,8 +95,8 @@ class Talk:
     ids: Ids | None = None
     """The ids of the client's requests."""
     tokens: Recent[Any, Token] | None = None
-    pending: dict[Any, Notes] | None = None
-    """Requests without a response; None again once there are none."""
+    pending: dict[Any, Any] | None = None
+    """Requests without a response, each with the `Notes` of its exchange; None again once there are none."""
     pending_overflowed: bool = False
     server_asked: Recent[Any, str] | None = None
     """Methods of the server's requests, by request id; empty where that does not tell what the answer must be like."""
@@ -127,7 +125,7 @@ class Talk:
         """Whether its history is known from the beginning."""
         return self.known_at is not None and not self.shared
 
-    def wait(self, request_id: Any, kept: Notes) -> None:
+    def wait(self, request_id: Any, kept: Any) -> None:
         """A request waits for its response."""
         waiting = self.pending
         if waiting is None:
@@ -139,7 +137,7 @@ class Talk:
             self.pending_overflowed = True
         waiting[request_id] = kept
 
-    def waiting(self, request_id: Any) -> Notes | None:
+    def waiting(self, request_id: Any) -> Any:
         """The notes of the exchange whose request of this id waits for its response."""
         return self.pending.get(request_id) if self.pending is not None else None
 

@@ -1,8 +1,9 @@
-"""The ledger on disk: what a crash of the proxy must not make forgotten. No credentials are in it."""
+"""The stored ledger: what a crash of the proxy must not make forgotten. No credentials are in it."""
 
-from ..processes.place import Place
-from .database import Database, Unusable
-from .rows import Row, row_of, session_of
-from .writer import Writer
+from .keeping import FILE, Keeping
+from .proxies import Proxy
+from .rows import Key, Row
+from .sqlite import SqliteStore
+from .store import Problem, Store
 
-__all__ = ["Database", "Place", "Row", "Unusable", "Writer", "row_of", "session_of"]
+__all__ = ["FILE", "Keeping", "Key", "Problem", "Proxy", "Row", "SqliteStore", "Store"]

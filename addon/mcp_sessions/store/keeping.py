@@ -1,164 +1,311 @@
-"""Keeping the ledger and its file in step: what changed goes to the disk, what an earlier run left comes back."""
+"""Keeping core and store in step: what changed is written, what an earlier run or another proxy left comes back.
+
+Theory of operation
+-------------------
+A session that has changed is noted, and soon its row is made, with all that has changed by then: there is never more
+than one write under way, and never more to be written than there are sessions. One that is over is forgotten instead.
+A store that fails for a while (a `Problem` that is not final) is asked again, with what has changed meanwhile.
+
+Rows come in from three sides: at the start all that nobody has, for this proxy may be the successor of the one that
+left them; every few seconds those that nobody has and that are to be ended; and the one that a client asks for by an id
+that the ledger does not know. Whatever comes in is given to the core, which has the last word.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterable
+from functools import cache
+from itertools import batched, islice
 
 from ..core.client import Client
 from ..core.core import Core
-from ..core.decisions import End
 from ..core.session import Endpoint, Session
 from ..core.states import State
 from ..processes.place import Place
 from ..wire.text import counted
-from . import Database, Row, Writer, row_of, session_of
-from .rows import Key
-from .writer import Batch
+from .rows import Key, Row, key_of, row_of, session_of, to_be_ended
+from .store import Problem, Store
 
 logger = logging.getLogger(__name__)
 
+FILE = "mcp-sessions.sqlite"
+"""The name of the file that is taken where the user names none."""
+
 SOON = 0.02
-"""Seconds after a session has changed that this is on its way to the disk; what else changes until then goes along."""
+"""Seconds after a session has changed that its row is written; what else changes until then goes along."""
 
 LATER = 5.0
 """Seconds between two notes of when sessions were used."""
 
+ROUND = 10.0
+"""Seconds between two looks for sessions that nobody has and that are to be ended."""
+
+RETRY = 5.0
+"""Seconds until a store that has a problem is asked again."""
+
 ROWS_AT_ONCE = 200
 """Rows made or read in one go, before others have their turn."""
 
+NOTED_LIMIT = 200_000
+"""Sessions that may wait to be written; beyond, those that have waited longest are not."""
+
 ASK_AGAIN = 60.0
-"""Seconds until an id that the file does not know is looked for again."""
+"""Seconds until an id that the store does not know is looked for again."""
 
 ASKED_LIMIT = 1000
+"""Such ids that are remembered."""
 
 CLOSING = 3.0
 """Seconds that the last writes may take."""
 
-FILE = "mcp-sessions.sqlite"
+ERROR = "mcp: error while keeping sessions"
 
 
-class Remembering:
-    """The ledger's file, seen from the event loop."""
+class Keeping:
+    """A core's sessions, kept in a store. To be made and used in an event loop, in which it begins at once."""
 
-    def __init__(self, core: Core, path: Path, on_taken: Callable[[list[Client], list[End]], None]) -> None:
-        """`on_taken` gets the clients of sessions from an earlier run that may live, and what is to be ended."""
-        self.core = core
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        clock: Callable[[], float],
+        on_taken: Callable[[list[Client]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """`clock` gives seconds since the epoch.
+
+        `on_taken` gets the processes that may live and have sessions from elsewhere: to be watched. `wake` is called
+        whenever the core was told something, so that its effects are to be fetched and its timer to be set.
+        """
+        self._core = core
+        self._store = store
+        self._clock = clock
         self._on_taken = on_taken
+        self._wake = wake
         self._place = Place.here()
         self._noted: dict[Session, None] = {}
+        self._writing: list[Session] = []
+        """Those of the write that is under way."""
         self._asked: dict[Key, float] = {}
-        """Ids that were looked for in vain lately: a client may go on using an id that is dead."""
-        self._soon: asyncio.TimerHandle | None = None
-        self._used = time.monotonic()
-        self.writer: Writer | None = Writer(Database(path, secrets.token_hex(8)), self._take, self._problem)
-        core.telling.followers.append(self._changed)
+        """Ids that were looked for lately: a client may go on using an id that is dead."""
+        self._asking: dict[Key, asyncio.Task[bool]] = {}
+        self._complained = ""
+        self._crowded = False
+        self._something = asyncio.Event()
+        self._opened = False
+        self._loaded = asyncio.Event()
+        self._ended = False
+        core.reporter.followers.append(self._follow)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="mcp keeping")
+
+    # What the shell asks
 
     async def loaded(self) -> None:
-        """Wait until what an earlier run left is known."""
-        if self.writer is not None:
-            await self.writer.loaded.wait()
+        """Wait until it is known what an earlier run left, or that this can't be known now."""
+        await self._loaded.wait()
 
     @property
     def is_loaded(self) -> bool:
-        """Whether what an earlier run left is known."""
-        return self.writer is None or self.writer.loaded.is_set()
+        """Whether that is so."""
+        return self._loaded.is_set()
 
     async def recall(self, endpoint: Endpoint, session_id: str) -> None:
         """Look for a session that the ledger does not know: another proxy may have written it down."""
-        key, now = (*endpoint, session_id), time.monotonic()
-        if self.writer is None or now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN:
+        if self._ended or not self._opened:
             return
-        if len(self._asked) >= ASKED_LIMIT:
-            del self._asked[next(iter(self._asked))]
-        self._asked[key] = now
-        await self.writer.ask(key)
+        key, now = (*endpoint, session_id), self._loop.time()
+        task = self._asking.get(key)
+        if task is None:
+            if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN:
+                return
+            task = self._asking[key] = self._loop.create_task(self._attempt(self._claim(key)), name="mcp recall")
+            task.add_done_callback(lambda task: self._answered(key, task))
+        await asyncio.wait({task})
 
-    def tick(self) -> None:
-        """A second has passed: now and then, note when sessions were used."""
-        touched = self.core.ledger.touched
-        if self.writer is None:
-            touched.clear()
-        elif time.monotonic() - self._used >= LATER:
-            self._used = time.monotonic()
-            self._noted.update(touched)
-            touched.clear()
-            self._flush()
-
-    def _unfollow(self) -> None:
-        followers = self.core.telling.followers
-        if self._changed in followers:
-            followers.remove(self._changed)
+    def _answered(self, key: Key, task: asyncio.Task[bool]) -> None:
+        del self._asking[key]
+        if not task.cancelled() and task.result():
+            self._asked.pop(key, None)  # the latest stands last
+            if len(self._asked) >= ASKED_LIMIT:
+                del self._asked[next(iter(self._asked))]
+            self._asked[key] = self._loop.time()
 
     def close(self) -> None:
-        """Write the rest, and leave the sessions to whoever comes next. Blocks shortly."""
-        self._unfollow()
-        if self._soon is not None:
-            self._soon.cancel()
-        if self.writer is not None:
-            self._noted.update(self.core.ledger.touched)
-            while self._noted:
-                self._write_some()
-            self.writer.close(CLOSING)
-            self.writer = None
-
-    def _changed(self, session: Session) -> None:
-        self._noted[session] = None
-        if self._soon is None and self.writer is not None:
-            self._soon = asyncio.get_running_loop().call_later(SOON, self._flush)
-
-    def _flush(self) -> None:
-        if self._soon is not None:
-            self._soon.cancel()
-        self._soon = None
-        self._write_some()
-        if self._noted and self.writer is not None:
-            self._soon = asyncio.get_running_loop().call_later(0, self._flush)
-
-    def _write_some(self) -> None:
-        rows, over = [], []
-        for session in list(self._noted)[:ROWS_AT_ONCE]:
-            del self._noted[session]
-            if session.state is State.CLOSED and not self.core.endings.may_return(session):
-                over.append((*session.endpoint, session.client_id))
-            else:
-                rows.append(row_of(session, self._place))
-        if self.writer is not None and (rows or over):
-            self.writer.write(Batch(rows, over))
-
-    def _take(self, rows: list[Row]) -> None:
-        at = time.time()
-        ledger, sessions, gone = self.core.ledger, [], []
-        for row in rows:
-            try:
-                session, left = session_of(row, ledger, self._place, at)
-            except (ValueError, TypeError, KeyError, AttributeError) as e:
-                logger.warning(f"mcp: a row of the ledger on disk can't be read: {type(e).__name__}")
-                continue
-            if ledger.find(session.endpoint, session.client_id) is not None:
-                continue  # its client was faster
-            ledger.endpoint(session.endpoint, at)
-            ledger.open(session)
-            sessions.append(session)
-            gone += left
-        if not sessions:
+        """Write the rest, and leave the sessions to whoever comes next. Blocks shortly; a second time, does nothing."""
+        if self._ended:
             return
-        ends = self.core.taken_over(sessions, gone, at)
-        living = {owner: None for session in sessions for owner in session.owners if owner.is_process}
-        stuck = sum(1 for session in sessions if session.state is State.STUCK)
-        logger.info(
-            f"mcp: {counted(len(sessions), 'session')} known from an earlier run"
-            + (f"; {stuck} of them could not be ended, see mcp.sessions" if stuck else "")
-        )
-        self._on_taken([client for client in living if not client.gone], ends)
+        self._end()
+        for session in self._core.ledger.touched:
+            self._note(session)
+        rows, keys = self._made([*self._writing, *self._noted])
+        self._noted.clear()
+        try:
+            self._store.leave(rows, keys, CLOSING)
+        except Problem as e:
+            logger.warning(f"mcp: {e}")
 
-    def _problem(self, line: str, final: bool) -> None:
-        logger.warning(f"mcp: {line}" + ("; sessions are not remembered on disk in this run" if final else ""))
-        if final:
-            self.writer = None
-            self._unfollow()
-            self._noted.clear()
+    # What runs
+
+    async def _run(self) -> None:
+        while not await self._attempt(self._begin()):
+            self._loaded.set()  # nobody is kept waiting for it
+            await asyncio.sleep(RETRY)
+        self._loaded.set()
+        for session in self._core.ledger.sessions.values():  # they may be older than this
+            self._follow(session)
+        async with asyncio.TaskGroup() as together:
+            together.create_task(self._write_on())
+            together.create_task(self._every(LATER, self._note_uses))
+            together.create_task(self._every(ROUND, self._look_round))
+
+    async def _attempt(self, call: Coroutine[object, object, None]) -> bool:
+        """Await something that asks the store; whether it went well."""
+        try:
+            await call
+        except Problem as e:
+            if e.final:
+                self._end()
+                self._noted.clear()
+            self._complain(f"mcp: {e}")
+        except Exception as e:
+            self._complain(f"{ERROR}: {type(e).__name__}")
+        else:
+            self._complained = ""
+            return True
+        return False
+
+    def _complain(self, line: str) -> None:
+        if line != self._complained:
+            self._complained = line
+            logger.warning(line)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._follow in self._core.reporter.followers:
+            self._core.reporter.followers.remove(self._follow)
+        self._loaded.set()
+        for task in (self._task, *self._asking.values()):
+            task.cancel()
+
+    async def _begin(self) -> None:
+        notice = await self._store.open()
+        self._opened = True
+        if notice:
+            logger.warning(f"mcp: {notice}")
+        await self._take(await self._store.take_over())
+
+    async def _every(self, seconds: float, call: Callable[[], Coroutine[object, object, None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await self._attempt(call())
+
+    # From the core to the store
+
+    def _follow(self, session: Session) -> None:
+        self._note(session)
+        self._something.set()
+
+    def _note(self, session: Session) -> None:
+        self._noted[session] = None
+        if len(self._noted) > NOTED_LIMIT:
+            del self._noted[next(iter(self._noted))]
+            if not self._crowded:
+                self._crowded = True
+                logger.warning(
+                    f"mcp: more than {NOTED_LIMIT} sessions wait to be remembered: the oldest changes are lost"
+                )
+
+    async def _note_uses(self) -> None:
+        touched = self._core.ledger.touched
+        for session in touched:
+            self._follow(session)
+        touched.clear()
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._something.wait()
+            await asyncio.sleep(SOON)
+            self._something.clear()
+            while self._noted:
+                if not await self._attempt(self._write_some()):
+                    await asyncio.sleep(RETRY)
+                await asyncio.sleep(0)
+
+    async def _write_some(self) -> None:
+        self._writing = list(islice(self._noted, ROWS_AT_ONCE))
+        for session in self._writing:
+            del self._noted[session]
+        rows, keys = self._made(self._writing)
+        try:
+            if rows:
+                await self._store.write(rows)
+            if keys:
+                await self._store.forget(keys)
+        except Problem:
+            self._noted = dict.fromkeys([*self._writing, *self._noted])
+            raise
+        self._writing = []
+
+    def _made(self, sessions: Iterable[Session]) -> tuple[list[Row], list[Key]]:
+        """The rows of these sessions, and the keys of those that need not be remembered any more."""
+        rows, keys = [], []
+        for session in dict.fromkeys(sessions):
+            present = self._core.ledger.find(session.endpoint, session.client_id)
+            if present is not None and present is not session:
+                continue  # the row is another session's by now, which its client knows by the same id
+            try:
+                if session.over and not self._core.ending.may_return(session):
+                    keys.append(key_of(session))
+                else:
+                    rows.append(row_of(session, self._place))
+            except Exception as e:  # the others are to be remembered all the same
+                self._complain(f"{ERROR}: {type(e).__name__}")
+        return rows, keys
+
+    # From the store to the core
+
+    async def _look_round(self) -> None:
+        gone = cache(self._place.gone)
+        await self._take(await self._store.take_over(lambda row: to_be_ended(row, gone)))
+
+    async def _claim(self, key: Key) -> None:
+        row = await self._store.claim(key)
+        if row is not None:
+            await self._take([row])
+
+    async def _take(self, rows: list[Row]) -> None:
+        taken = []
+        for some in batched(rows, ROWS_AT_ONCE):
+            taken += self._adopt(some)
+            await asyncio.sleep(0)
+        if taken:
+            stuck = sum(1 for session in taken if session.state is State.STUCK)
+            logger.info(
+                f"mcp: {counted(len(taken), 'session')} known from an earlier run"
+                + (f"; {stuck} of them could not be ended, see mcp.sessions" if stuck else "")
+            )
+
+    def _adopt(self, rows: Iterable[Row]) -> list[Session]:
+        now, ledger, gone = self._clock(), self._core.ledger, cache(self._place.gone)
+        sessions: list[Session] = []
+        left: list[Client] = []
+        for row in rows:
+            if ledger.find(Endpoint(*row[:4]), row.client_id) is not None:
+                continue  # its client was faster
+            try:
+                session, known = session_of(row, ledger, gone, now)
+            except ValueError as e:
+                logger.warning(f"mcp: a row of the stored ledger can't be read: {type(e).__name__}")
+                continue
+            sessions.append(session)
+            left += known
+        if not sessions:
+            return []
+        new = self._core.adopt(sessions, left, now)
+        owners = dict.fromkeys(owner for session in new for owner in session.owners)
+        self._on_taken([client for client in owners if client.is_process and not client.gone])
+        self._wake()
+        return new

@@ -1,27 +1,31 @@
-"""A session as a row of a table, and back. What is secret stays out: headers, credentials, the URL's query."""
+"""A session as a row, and back. What is secret stays out: headers, credentials, the URL's query."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
+
+from pydantic import TypeAdapter
 
 from ..core.client import Client, ClientKey
-from ..core.ending.delete_answers import Result
 from ..core.ledger import Ledger
-from ..core.recovery.server_state import SUBSCRIPTION_LIMIT
-from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session
-from ..core.states import State
+from ..core.recovery.server_state import SUBSCRIPTION_LIMIT, Held
+from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session, packed
+from ..core.states import JOINT, STANDINGS, ClientSide, Reason, ServerSide, Standing, Why
 from ..processes.place import Place
+from ..wire.jsonrpc import load
 from ..wire.text import printable
 
-JSON_LIMIT = 64 * 1024
-"""Characters of `initialize` parameters or of their result; what is longer is not kept."""
-
 OWNERS_LIMIT = 20
+"""Clients of a session that are remembered: the latest."""
+
+TEXT_LIMIT = 1000
+"""Characters of the text of a reason that are remembered."""
 
 
 class Row(NamedTuple):
-    """The columns, in their order in the table; the first five are the key."""
+    """What is remembered of a session, in plain values; the first five are the key. Times: seconds since the epoch."""
 
     scheme: str
     host: str
@@ -29,35 +33,85 @@ class Row(NamedTuple):
     path: str
     client_id: str
     server_id: str
-    state: str
+    client: str
+    """The client's side, a `ClientSide`."""
+    server: str
+    """The server's side, a `ServerSide`."""
+    kept: bool
+    reason: str | None
+    """Why it is being ended, or was: a `Why`."""
+    reason_text: str
+    outcome: str | None
+    """Why it could not be ended: a `Why`."""
+    outcome_text: str
     opened: float
     last_used: float
     stream_aborted_at: float | None
     revision: str
-    initialize: str | None
-    answer: str | None
+    parameters: str | None
+    """Of `initialize`: JSON."""
+    result: str | None
+    """Of `initialize`: JSON."""
     generation: int
     recoveries: int
     requests: int
     answered: int
     replaced: str
+    """Server-side ids of earlier generations: a JSON array."""
     held: str
+    """What it holds at its server: JSON, see `HeldRow`."""
     owners: str
-    flags: int
-    evidence: str
+    """Its clients, the latest last: a JSON array, see `Owner`."""
     opened_by: str
 
 
 type Key = tuple[str, str, int, str, str]
 
 KEY = Row._fields[:5]
-FLAGS = ("kept", "left", "returnable")
-"""Attributes of a session that are bits of `flags`, the first one the lowest."""
+
+
+class Owner(TypedDict):
+    """One client of a session: a process, if it has a pid."""
+
+    pid: int | None
+    started: float | None
+    name: str
+    host: str
+    place: str
+    """Where the pid means something."""
+    gone: bool
+    at: float
+    """When it used the session last."""
+
+
+class HeldRow(TypedDict):
+    """What is remembered of what a session holds at its server."""
+
+    level: str | None
+    subscriptions: list[str]
+
+
+_ROW = TypeAdapter(Row)
+_OWNERS = TypeAdapter(list[Owner])
+_HELD = TypeAdapter(HeldRow)
+_REPLACED = TypeAdapter(list[str])
+
+type Gone = Callable[[str, int, float], bool | None]
+"""Whether a process is gone, by its place, pid and start time; None if that can't be known: `Place.gone`."""
+
+
+# To a row
+
+
+def key_of(session: Session) -> Key:
+    """What tells its row from others."""
+    return (*session.endpoint, session.client_id)
 
 
 def row_of(session: Session, place: Place) -> Row:
-    """What is to be remembered of a session."""
-    owners = [
+    """What is to be remembered of a session whose processes are in this place."""
+    standing, reason, outcome = session.standing, session.reason, session.outcome
+    owners: list[Owner] = [
         {
             "pid": owner.pid,
             "started": owner.started,
@@ -69,121 +123,159 @@ def row_of(session: Session, place: Place) -> Row:
         }
         for owner, at in list(session.settled_owners.items())[-OWNERS_LIMIT:]
     ]
+    held = session.held or Held()
     return Row(
         *session.endpoint,
         session.client_id,
         session.server_id,
-        session.state.value,
+        standing.client.value,
+        standing.server.value,
+        standing.kept,
+        reason.kind.value if reason else None,
+        reason.text[:TEXT_LIMIT] if reason else "",
+        outcome.kind.value if outcome else None,
+        outcome.text[:TEXT_LIMIT] if outcome else "",
         session.opened,
         session.last_used,
         session.stream_aborted_at,
         session.revision,
-        _json(session.initialize),
-        _json(session.answer),
+        session.parameters.decode() if session.parameters is not None else None,
+        session.result.decode() if session.result is not None else None,
         session.generation,
         session.recoveries,
         session.requests,
         session.answered,
-        json.dumps(list(session.replaced)),
-        json.dumps({"level": session.held.level, "subscriptions": list(session.held.subscriptions)}),
+        json.dumps(session.replaced[-REPLACED_LIMIT:]),
+        json.dumps({"level": held.level, "subscriptions": list(held.subscriptions)[:SUBSCRIPTION_LIMIT]}),
         json.dumps(owners),
-        sum(1 << bit for bit, name in enumerate(FLAGS) if getattr(session, name)),
-        session.evidence,
         session.opened_by,
     )
 
 
-_AFTER_A_CRASH = {
-    State.RECOVERING: State.LOST,  # what the handshake came to, nobody knows
-    State.LEAVING: State.OPEN,
-    State.ABANDONED: State.OPEN,
-    State.ENDING: State.OPEN,
-}
-"""States that something would have followed which a crash prevented, and what to start from again."""
+# And back
 
 
-def session_of(row: Row, ledger: Ledger, place: Place, at: float) -> tuple[Session, list[Client]]:
-    """The session of a row, and those of its clients that are known to be gone.
+def resumed(client: ClientSide, server: ServerSide, outcome: Why | None) -> tuple[ClientSide, ServerSide]:
+    """From where a session goes on of which nobody has seen what came of what was under way.
+
+    What a handshake came to, nobody knows. A client whose `DELETE` was on its way saw no answer: it has left. One that
+    was taken for gone is judged anew, and what could not be ended is tried again; both in vain where the credentials
+    are missing, which no row holds. What is deleted stays so.
+    """
+    hopeless = server is ServerSide.STUCK and outcome is Why.NEEDS_CREDENTIALS
+    if client is ClientSide.LEAVING:
+        client = ClientSide.LEFT
+    elif client is ClientSide.GONE and server is not ServerSide.DELETED and not hopeless:
+        client = ClientSide.USING
+    if server is ServerSide.RECOVERING:
+        server = ServerSide.LOST
+    elif server is ServerSide.DELETING or (server is ServerSide.STUCK and not hopeless):
+        server = ServerSide.ALIVE
+    return client, JOINT.get((client, server), server)
+
+
+def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Session, list[Client]]:
+    """The session of a row, not yet entered in the ledger; and those of its clients that are known to be gone.
+
+    Its clients are entered, if they are new.
 
     Raises:
-        ValueError, TypeError, KeyError: for a row that was not written by `row_of`.
+        ValueError: for a row that was not written by `row_of`.
     """
+    row = _ROW.validate_python(row)
+    reason, outcome = _reason(row.reason, row.reason_text), _reason(row.outcome, row.outcome_text)
+    standing = _standing(row, outcome)
+    if standing.client is ClientSide.USING:
+        reason = None
+    if standing.server is not ServerSide.STUCK:
+        outcome = None
+    owners = _OWNERS.validate_json(row.owners)[-OWNERS_LIMIT:]
     endpoint = Endpoint(row.scheme, row.host, row.port, row.path)
-    state = State(row.state)
-    # The DELETE of one that is stuck is tried again; in vain where the credentials are missing, which nothing here has.
-    wants_credentials = Result.CREDENTIALS.value in row.evidence
     session = Session(
         endpoint,
         row.client_id,
         row.server_id,
         opened=row.opened,
         last_used=row.last_used,
-        stream_aborted_at=row.stream_aborted_at,
         revision=row.revision,
-        initialize=_object(row.initialize),
-        answer=_object(row.answer),
-        state=State.OPEN if state is State.STUCK and not wants_credentials else _AFTER_A_CRASH.get(state, state),
+        standing=standing,
+        parameters=_json(row.parameters),
+        result=_json(row.result),
         generation=row.generation,
-        recoveries=row.recoveries,
+        credentials=UNKNOWN_CREDENTIALS,
+        url=str(endpoint),
         requests=row.requests,
         answered=row.answered,
         answered_before=row.answered,
-        evidence=row.evidence,
+        recoveries=row.recoveries,
+        replaced=tuple(_REPLACED.validate_json(row.replaced)[-REPLACED_LIMIT:]),
+        stream_aborted_at=row.stream_aborted_at,
+        watched_from=now,
+        held=_held(row.held),
+        reason=reason,
+        outcome=outcome,
         opened_by=row.opened_by,
-        credentials=UNKNOWN_CREDENTIALS,
-        url=str(endpoint),
-        watched_from=at,
     )
-    for bit, name in enumerate(FLAGS):
-        setattr(session, name, bool(row.flags & 1 << bit))
-    # Its DELETE was on its way, and its client saw no answer before the proxy was gone.
-    session.left = session.left or state is State.LEAVING
-    session.replaced.extend(str(one) for one in json.loads(row.replaced)[-REPLACED_LIMIT:])
-    held = json.loads(row.held)
-    session.held.level = None if held["level"] is None else str(held["level"])
-    session.held.subscriptions = dict.fromkeys(str(uri) for uri in held["subscriptions"][:SUBSCRIPTION_LIMIT])
-    gone = []
-    for owner in json.loads(row.owners)[-OWNERS_LIMIT:]:
-        client, is_gone = _client(owner, ledger, place, at)
-        ledger.own(session, client, float(owner["at"]))
-        if not client.is_process:
-            client.vouched.add(session)  # only who was settled is written down beside a process
+    known = []  # nothing of a row that makes no sense is entered
+    for owner in owners:
+        client, is_gone = _client(owner, ledger, gone, now)
+        ledger.own(session, client, owner["at"])
         if is_gone and not client.gone:
-            gone.append(client)
-    session.note(at, "found in the ledger on disk", f"was {row.state}")
-    return session, gone
+            known.append(client)
+    # Only who was settled is written down beside a process.
+    session.vouched = tuple(client for client in session.owners if not client.is_process)
+    session.note(now, "found in the stored ledger", f"was {row.client}, {row.server}", standing.word)
+    return session, known
 
 
-def _client(owner: dict[str, Any], ledger: Ledger, place: Place, at: float) -> tuple[Client, bool]:
-    pid, started = owner["pid"], owner["started"]
-    gone = place.gone(owner["place"], int(pid), float(started)) if pid is not None else None
-    name, host = printable(owner["name"], 40), printable(owner["host"])
-    if gone is None:
-        key = ClientKey(host=host, credentials=UNKNOWN_CREDENTIALS, user_agent=name)
-        client = Client(key, name, host, first_seen=at, last_seen=at)
-    else:
-        key = ClientKey(pid=int(pid), started=float(started))
-        client = Client(key, name, host, first_seen=at, last_seen=at, pid=int(pid), started=float(started))
-    return ledger.client(client), bool(gone or (owner["gone"] and gone is not None))
-
-
-def to_be_ended(row: Row, place: Place) -> bool:
-    """Whether all clients of this session are known to be gone, so that any proxy may end it."""
-    try:
-        owners = json.loads(row.owners)
-        return bool(owners) and all(
-            owner["pid"] is not None and place.gone(owner["place"], int(owner["pid"]), float(owner["started"]))
-            for owner in owners
-        )
-    except (ValueError, TypeError, KeyError):
+def to_be_ended(row: Row, gone: Gone) -> bool:
+    """Whether any proxy may end this session: its client has left it, or all that used it are known to be gone."""
+    if row.kept or row.server == ServerSide.DELETED:
         return False
+    if row.client in (ClientSide.LEAVING, ClientSide.LEFT):
+        return True
+    try:
+        owners = _OWNERS.validate_json(row.owners)
+    except ValueError:
+        return False
+    return bool(owners) and all(_is_gone(owner, gone) for owner in owners)
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
-    text = json.dumps(value, separators=(",", ":")) if value is not None else None
-    return text if text is None or len(text) <= JSON_LIMIT else None
+def _standing(row: Row, outcome: Reason | None) -> Standing:
+    client, server = ClientSide(row.client), ServerSide(row.server)
+    return STANDINGS[(*resumed(client, server, outcome.kind if outcome else None), row.kept)]
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
-    value = json.loads(text) if text else None
-    return value if isinstance(value, dict) else None
+def _reason(kind: str | None, text: str) -> Reason | None:
+    if kind is None:
+        return None
+    return Reason(Why(kind) if kind in Why else Why.UNKNOWN, text[:TEXT_LIMIT])
+
+
+def _json(text: str | None) -> bytes | None:
+    return packed(load(text.encode())) if text is not None else None
+
+
+def _held(text: str) -> Held | None:
+    held = _HELD.validate_json(text)
+    if held["level"] is None and not held["subscriptions"]:
+        return None
+    return Held(held["level"], dict.fromkeys(held["subscriptions"][:SUBSCRIPTION_LIMIT]))
+
+
+def _is_gone(owner: Owner, gone: Gone) -> bool | None:
+    pid, started = owner["pid"], owner["started"]
+    return gone(owner["place"], pid, started) if pid is not None and started is not None else None
+
+
+def _client(owner: Owner, ledger: Ledger, gone: Gone, now: float) -> tuple[Client, bool]:
+    """A client of an earlier run: a process only where its pid means something; and whether it is known to be gone."""
+    is_gone, pid, started = _is_gone(owner, gone), owner["pid"], owner["started"]
+    name, host = printable(owner["name"], 40), printable(owner["host"])
+    if is_gone is None or pid is None or started is None:
+        key = ClientKey(host=host, credentials=UNKNOWN_CREDENTIALS, user_agent=name)
+        client = Client(key, name, host, first_seen=now, last_seen=now)
+        return ledger.client(client), False
+    key = ClientKey(pid=pid, started=started)
+    client = Client(key, name, host, first_seen=now, last_seen=now, pid=pid, started=started)
+    return ledger.client(client), is_gone or owner["gone"]

@@ -1,4 +1,4 @@
-"""The README's tables of options and commands, made from the models and classes that declare them."""
+"""What is generated in the documentation: tables of options and commands, from what declares them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from pydantic import BaseModel
 
 
 def filled(page: str, parts: Mapping[str, str]) -> str:
-    """The page, with these parts between the markers of their names.
+    """The page, with what stands between the markers of each part's name made anew.
 
     Raises:
-        ValueError: when the page lacks the markers of a part.
+        ValueError: when it has markers of a part that there is not, or that have no end.
     """
-    for name, part in parts.items():
-        begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
-        page, found = re.subn(
-            f"({re.escape(begin)}\n).*?({re.escape(end)})",
-            lambda match, part=part: f"{match[1]}{part}{match[2]}",  # type: ignore[misc]
-            page,
-            count=1,
-            flags=re.S,
-        )
-        if not found:
-            raise ValueError(f"there is no {begin} ... {end}")
-    return page
+
+    def part(match: re.Match[str]) -> str:
+        if match[2] not in parts:
+            raise ValueError(f"there is no part {match[2]!r}: {', '.join(parts)}")
+        if match[3] is None:
+            raise ValueError(f"there is no <!-- end --> after <!-- generated: {match[2]} -->")
+        return f"{match[1]}{parts[match[2]]}{match[3]}"
+
+    return re.sub(r"(<!-- generated: (\w+) -->\n)(?:(?:(?!<!-- generated).)*?(<!-- end -->))?", part, page, flags=re.S)
 
 
 def options(settings: type[BaseModel]) -> str:

@@ -52,7 +52,7 @@ def details(session: Session) -> dict[str, Any]:
 
 def _session(session: Session) -> dict[str, Any]:
     client = session.client
-    ended = next((e for e in reversed(session.history) if e.what == "delete answered"), None)
+    ended = next((e for e in reversed(session.history) if e.state is State.CLOSED), None)
     return {
         "n": session.number,
         "label": session.label,
@@ -68,10 +68,10 @@ def _session(session: Session) -> dict[str, Any]:
         "kept": session.kept,
         "evidence": session.evidence,
         "ended": ended.at if ended else None,
-        "enders": ("proxy" if session.evidence else "client") if session.state is State.CLOSED else "",
+        "enders": session.ended_by,
         "streams": [[flow, since] for flow, since in islice(session.streams.items(), STREAMS)],
         "violations": dict(sorted(session.violations.items())),
-        "moments": [[entry.at, entry.what] for entry in list(session.history)[-MOMENTS:]],
+        "moments": [[entry.at, entry.what, entry.state] for entry in session.history[-MOMENTS:]],
     }
 
 

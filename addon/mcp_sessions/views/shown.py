@@ -46,6 +46,15 @@ class Shown:
     began: float = field(default_factory=time.time)
     """When this run began; versions of the journal are worth nothing in another."""
 
+    @property
+    def any(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self.watchers)
+
+    def touch(self, session: Session) -> None:
+        """Note that something about a session has changed."""
+        self.journal.touch(session)
+
     def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
         """Tell the watchers that something has passed on a stream."""
         for watcher in self.watchers:

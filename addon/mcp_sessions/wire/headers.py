@@ -177,10 +177,24 @@ def coded(headers: HeaderMap) -> bool:
     return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
-def carried_over(fields: Fields) -> Fields:
+def carried_over(headers: HeaderMap) -> Fields:
     """What a request of the proxy's own takes from a client's request: credentials and custom headers."""
-    return tuple(
-        (name, value)
-        for name, value in fields
-        if (lower := name.decode("latin-1").lower()) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
-    )
+    carried: Fields | None = headers.memo.get("carried")
+    if carried is None:
+        carried = headers.memo["carried"] = tuple(
+            _shared((name, value))
+            for name, value in headers.fields
+            if (lower := _lower(name)) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
+        )
+    return carried
+
+
+@lru_cache(maxsize=4096)
+def _shared(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The same object for all sessions of clients that send the same."""
+    return field
+
+
+def of_session(session_id: str, revision: str) -> tuple[tuple[str, str], ...]:
+    """The headers by which a request belongs to a session; without a revision where that is not known."""
+    return ((SESSION_ID, session_id), (PROTOCOL_VERSION, revision)) if revision else ((SESSION_ID, session_id),)

@@ -74,6 +74,12 @@ class Message:
         return error if isinstance(error, dict) else None
 
     @property
+    def error_text(self) -> str:
+        """The message of the error; empty if there is none."""
+        text = self.error.get("message") if self.error else None
+        return text if isinstance(text, str) else ""
+
+    @property
     def error_code(self) -> int | None:
         """The code of the error, if there is a proper one."""
         code = self.error.get("code") if self.error else None
@@ -170,3 +176,9 @@ def _sniff(data: bytes) -> Body:
     elif b'"result"' in window:
         raw["result"] = {}
     return Body((Message(raw),), sniffed=True, problem=f"larger than {PARSE_LIMIT} bytes, not parsed")
+
+
+def load(data: bytes | None) -> dict[str, Any] | None:
+    """The object that this JSON of our own is; None for nothing."""
+    value = from_json(data) if data is not None else None
+    return value if isinstance(value, dict) else None

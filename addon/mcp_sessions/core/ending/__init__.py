@@ -1,5 +1,1 @@
 """Ending sessions whose client is gone: the evidence, the decision, and the DELETE."""
-
-from .endings import Endings
-
-__all__ = ["Endings"]

@@ -4,29 +4,27 @@ Theory of operation
 -------------------
 A process of this host is seen to end, so nothing needs to be guessed about it: while one of a session's owners is a
 living process, the session is not due, whatever its connections do. Everybody else is known by traffic only, and a
-closed connection proves nothing: live clients hold none between two requests. What does count:
+closed connection proves nothing: live clients hold none between two requests. What does count is in `KINDS`.
 
-- the client itself aborted the session's last GET stream, has sent nothing in the session since, and no connection
-  is left of the session or of any client that used it: due after `stream` seconds;
-- no connection that carried the session is left and no request came: due after `idle` seconds. Clients of one host
-  with the same User-Agent and credentials can't be told apart, so here only the session's own connections count,
-  or one living client would keep the sessions of all its like for good.
+Clients of one host with the same User-Agent and credentials can't be told apart, so for idleness only the session's own
+connections count, or one living client would keep the sessions of all its like for good.
 
-Both kinds of evidence can be wrong. So a session that was ended on it, and whose client turns up after all, may be
-brought back.
+All this evidence can be wrong. So a session that was ended on it, and whose client turns up after all, may be brought
+back.
 
 A session is looked at when it may be due at the earliest, not at every tick: `_next` says when, the heap orders them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import NamedTuple
 
+from ..policy import Policy
 from ..session import Session
-from ..states import State
+from ..states import Reason, State, Why
 
 WATCHED = frozenset({State.OPEN, State.LOST})
 """States in which a session may come to be due."""
@@ -38,48 +36,92 @@ LOOKS_AT_ONCE = 500
 """Sessions that one tick looks at; the others are looked at in the next one."""
 
 
-class Graces(NamedTuple):
-    """How long evidence must stand before a session is ended, in seconds."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of evidence: nobody is seen, and this much time has passed since something."""
 
-    stream: float
-    idle: float
+    why: Why
+    option: str
+    """Of `Policy`: the grace time in seconds."""
+    since: Callable[[Session], float | None]
+    """Since when the evidence stands; None if there is none of this kind."""
+    certain: bool
+    """Whether the client is gone beyond doubt, or that is only likely."""
+    text: str
+    """For people; `{grace}` is filled in."""
 
 
-class Due(NamedTuple):
-    """What speaks for a client's being gone."""
-
-    evidence: str
+def _quiet_since(session: Session) -> float:
+    return max(session.last_used, session.left_at or 0.0, session.watched_from)
 
 
-def weigh(session: Session, graces: Graces, at: float) -> Due | float | None:
-    """What the evidence amounts to now: due; or the time of the next look; or None, nothing is to be watched."""
-    if session.state in PASSING:
-        return at + graces.stream
-    if session.state not in WATCHED:
-        return None
-    if session.streams or session.connections or any(owner.is_process and not owner.gone for owner in session.owners):
-        return at + max(graces)
-    quiet_since = max(session.last_used, session.left_at or 0.0, session.watched_from)
-    idle_due = quiet_since + graces.idle
-    if idle_due <= at:
-        return Due(f"no connection and no request for {graces.idle:g} s")
+def _aborted_since(session: Session) -> float | None:
+    """Since when the client has aborted its stream, sent nothing, and no connection is left of anybody who used it."""
     aborted = session.stream_aborted_at
     if aborted is None or session.last_used > aborted:
-        return idle_due
+        return None
     strangers = [owner for owner in session.owners if not owner.is_process]
     if any(owner.connections for owner in strangers):
-        return min(idle_due, at + graces.stream)
-    stream_due = max(aborted, quiet_since, *(owner.left_at or 0.0 for owner in strangers)) + graces.stream
-    if stream_due <= at:
-        return Due(f"stream aborted by its client, and no connection left for {graces.stream:g} s")
-    return min(idle_due, stream_due)
+        return None
+    return max(aborted, _quiet_since(session), *(owner.left_at or 0.0 for owner in strangers))
+
+
+KINDS = (
+    Kind(
+        Why.STREAM_ABORTED,
+        "end_after_stream",
+        _aborted_since,
+        certain=False,
+        text="stream aborted by its client, and no connection left for {grace:g} s",
+    ),
+    Kind(
+        Why.IDLE,
+        "end_after_idle",
+        _quiet_since,
+        certain=False,
+        text="no connection and no request for {grace:g} s",
+    ),
+)
+
+PROCESS_GONE = Kind(Why.PROCESS_GONE, "", lambda _: None, certain=True, text="process gone: {clients}")
+"""What is seen rather than weighed: every client that used the session is a process that has ended."""
+
+
+def _is_seen(session: Session) -> bool:
+    """Whether one of its clients is a living process, so that nothing needs to be guessed."""
+    return any(owner.is_process and not owner.gone for owner in session.owners)
+
+
+def weigh(session: Session, policy: Policy, now: float) -> Reason | float | None:
+    """What the evidence amounts to: a reason to end it; or the time of the next look; or None, nothing is watched."""
+    if session.state in PASSING:
+        return now + policy.end_after_stream
+    if session.state not in WATCHED:
+        return None
+    if _is_seen(session):
+        return None  # its end will be seen
+    longest: float = max(getattr(policy, kind.option) for kind in KINDS)
+    if session.streams or session.connections:
+        return now + longest
+    look = now + longest
+    for kind in reversed(KINDS):
+        grace = getattr(policy, kind.option)
+        since = kind.since(session)
+        if since is None:
+            if session.stream_aborted_at is not None and session.last_used <= session.stream_aborted_at:
+                look = min(look, now + grace)  # of others who used it there are connections still
+            continue
+        if since + grace <= now:
+            return Reason(kind.why, kind.text.format(grace=grace))
+        look = min(look, since + grace)
+    return look
 
 
 class Evidence:
-    """Watches sessions and says which are due. Has no clock: every call carries the time."""
+    """Watches sessions and says which are due. It has no clock: times come with what it is told."""
 
-    def __init__(self, graces: Graces) -> None:
-        self.graces = graces
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
         self._next: dict[Session, float] = {}
         self._heap: list[tuple[float, int, Session]] = []
         self._order = count()
@@ -87,37 +129,43 @@ class Evidence:
     def __contains__(self, session: Session) -> bool:
         return session in self._next
 
-    def watch(self, session: Session, at: float) -> None:
-        """Something happened after which this session may be due sooner than thought, or at all."""
-        self._look(session, at + min(self.graces))
+    @property
+    def next_timer(self) -> float | None:
+        """When there is something to look at."""
+        return self._heap[0][0] if self._heap else None
 
-    def regrade(self, graces: Graces, sessions: Iterable[Session], at: float) -> None:
+    def watch(self, session: Session, now: float) -> None:
+        """Something happened after which this session may be due sooner than thought, or at all."""
+        if not _is_seen(session):
+            self._look(session, now + min(getattr(self.policy, kind.option) for kind in KINDS))
+
+    def regrade(self, policy: Policy, sessions: Iterable[Session], now: float) -> None:
         """Take over other grace times."""
-        self.graces = graces
+        self.policy = policy
         self._heap.clear()
         self._next.clear()
         for session in sessions:
-            self._look(session, at)
+            self._look(session, now)
 
     def forget(self, session: Session) -> None:
         """The session is over."""
         self._next.pop(session, None)
 
-    def due(self, at: float) -> Iterator[tuple[Session, Due]]:
+    def due(self, now: float) -> Iterator[tuple[Session, Reason]]:
         """The sessions that are due now; at most `LOOKS_AT_ONCE` are looked at."""
         for _ in range(LOOKS_AT_ONCE):
-            if not self._heap or self._heap[0][0] > at:
+            if not self._heap or self._heap[0][0] > now:
                 return
             time, _, session = heappop(self._heap)
             if self._next.get(session) != time:
                 continue  # it was told to look sooner, or to forget it
             del self._next[session]
-            found = weigh(session, self.graces, at)
-            if isinstance(found, Due):
+            found = weigh(session, self.policy, now)
+            if isinstance(found, Reason):
                 yield session, found
             elif found is not None:
                 # Never in the past, and never twice in one tick.
-                self._look(session, max(found, at + 0.001))
+                self._look(session, max(found, now + 0.001))
 
     def _look(self, session: Session, time: float) -> None:
         if time < self._next.get(session, float("inf")):

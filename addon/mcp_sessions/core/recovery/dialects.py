@@ -1,7 +1,6 @@
-"""What a refusal means: a lost session, or something that no handshake will mend.
+"""What a refusal means: a lost session, or something that no handshake will mend. A row for each way to say so.
 
-Read from the table of dialects below, which holds what servers were seen to answer, and from whether the session has
-worked before. Only `LOST` is ever recovered.
+The rows hold what servers were seen to answer; the first that fits decides. Only `LOST` is ever recovered.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from ...wire.headers import LAST_EVENT_ID
 from ...wire.jsonrpc import METHOD_NOT_FOUND
 from ...wire.revision import Era
 from ..exchange import Exchange
-from ..states import State
+from ..states import ClientSide, ServerSide
 from . import wording
 
-REFUSALS = frozenset({200, 400, 401, 403, 404, 410, 503})
-"""Statuses that some server was seen to use for a session it does not know."""
-
 TEXT_LIMIT = 4096
+"""Characters of an answer that are searched for words."""
 
 
 class Verdict(StrEnum):
@@ -45,31 +43,115 @@ class Reading(NamedTuple):
     """The dialect that was matched, where it is not the specification's 404."""
 
 
+class Needs(StrEnum):
+    """What must be known of the session for a row to fit."""
+
+    NOTHING = "nothing"
+    OPENED = "its initialize was seen"
+    WORKED = "the server has answered a request in it with success"
+
+
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """How some servers say that a session is lost, in other words than 404.
+class Row:
+    """One way to answer: everything that is given must fit."""
 
-    The option `mcp_recover_dialects` names it by its status; 400 is understood unless told otherwise.
-    """
+    verdict: Verdict
+    reason: str
+    """For people; `{status}` and `{code}` are filled in."""
+    status: int | None = None
+    code: int | None = None
+    """The code of the JSON-RPC error."""
+    is_error: bool = False
+    """Whether it must be a JSON-RPC error at all."""
+    words: re.Pattern[str] | None = None
+    """In the message of the JSON-RPC error, or else in the body."""
+    header: str = ""
+    """A header that the answer must have."""
+    resumes: bool = False
+    """Whether the request must be a GET with `Last-Event-ID`."""
+    needs: Needs = Needs.NOTHING
+    optional: bool = False
+    """Whether it is understood only if the option `mcp_recover_dialects` names its status."""
+    seen_at: str = ""
 
-    status: int
-    text: re.Pattern[str]
-    seen_at: str
 
+_V, _NAMES_SESSION = Verdict, "status {status} that names the session, which worked before"
 
-DIALECTS = (
-    Dialect(
+ROWS = (
+    Row(_V.UNKNOWN_METHOD, "JSON-RPC -32601", code=METHOD_NOT_FOUND),
+    Row(_V.STALE_EVENT, "404 that names the event", 404, words=wording.STALE_EVENT, resumes=True),
+    Row(_V.LOST, "404 with JSON-RPC {code} that names the session", 404, is_error=True, words=wording.SESSION),
+    Row(_V.LOST, "404 on a session that this server had opened", 404, needs=Needs.OPENED),
+    Row(_V.LOST, "404 that names the session", 404, words=wording.SESSION),
+    Row(_V.WRONG_PATH, "404 on an id that this server was never seen to know", 404),
+    Row(
+        _V.LOST,
+        _NAMES_SESSION,
         400,
-        wording.LOST,
-        "server-everything and much code copied from the old examples; Python and TypeScript servers without a session",
+        words=wording.LOST,
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="server-everything and much code copied from the old examples; Python and TypeScript servers without a "
+        "session",
     ),
-    Dialect(
-        401, re.compile(r"(unknown|invalid|expired) session|session (not found|expired|unknown)", re.I), "gateways"
+    Row(_V.AUTH, "401 with a challenge", 401, header="www-authenticate"),
+    Row(
+        _V.LOST,
+        _NAMES_SESSION,
+        401,
+        words=re.compile(r"(unknown|invalid|expired) session|session (not found|expired|unknown)", re.I),
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="gateways",
     ),
-    Dialect(410, re.compile(r"session", re.I), "hosted servers that sleep"),
-    Dialect(503, re.compile(r"session", re.I), "hosted servers that scale"),
-    Dialect(200, re.compile(r"session (not found|expired|unknown|terminated)|unknown session", re.I), "gateways"),
+    Row(
+        _V.LOST,
+        _NAMES_SESSION,
+        410,
+        words=wording.SESSION,
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="hosted servers that sleep",
+    ),
+    Row(
+        _V.LOST,
+        _NAMES_SESSION,
+        503,
+        words=wording.SESSION,
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="hosted servers that scale",
+    ),
+    Row(
+        _V.LOST,
+        _NAMES_SESSION,
+        200,
+        is_error=True,
+        words=re.compile(r"session (not found|expired|unknown|terminated)|unknown session", re.I),
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="gateways",
+    ),
+    Row(_V.AUTH, "status 401", 401),
+    Row(_V.AUTH, "status 403", 403),
 )
+
+OTHERWISE = Row(_V.OTHER, "status {status}")
+
+REFUSALS = frozenset({200, 400, 401, 403, 404, 410, 503})
+"""Statuses that some server was seen to use for a session it does not know."""
+
+OPTIONAL = frozenset(row.status for row in ROWS if row.optional and row.status is not None)
+"""Statuses other than 404 that may be understood as a lost session."""
+
+
+def reading(x: Exchange, content: bytes, dialects: Collection[int]) -> Reading | None:
+    """What an answer that was read whole means for its session; None if it is no refusal that could mean anything."""
+    if x.presented is None or x.stranger or x.status not in REFUSALS or x.era is Era.STATELESS:
+        return None
+    if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
+        return None
+    return read(x, content[:TEXT_LIMIT].decode("utf-8", "replace"), dialects)
 
 
 def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
@@ -83,42 +165,41 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
     if x.era is Era.STATELESS:
         return Reading(Verdict.OTHER, "2026-07-28 has no sessions")
     message = x.answer.first if x.answer else None
+    is_error = message is not None and message.error is not None
+    said = (message.error_text if message and is_error else text)[:TEXT_LIMIT]
     code = message.error_code if message else None
-    said = str((message.error or {}).get("message", ""))[:TEXT_LIMIT] if message and message.error else text
-    if code == METHOD_NOT_FOUND:
-        return Reading(Verdict.UNKNOWN_METHOD, "JSON-RPC -32601")
     session = x.session
-    if session is not None and (session.left or session.state in (State.LEAVING, State.CLOSED, State.ENDING)):
-        return Reading(Verdict.ENDED, f"the session is {session.state}")
-    if x.presented is None:
-        return Reading(Verdict.OTHER, "the request carries no session id")
-    if x.status == 404:
-        return _read_404(x, said, code)
-    dialect = next((d for d in DIALECTS if d.status == x.status), None)
-    if dialect is None or dialect.status not in dialects:
-        auth = x.status in (401, 403)
-        return Reading(Verdict.AUTH if auth else Verdict.OTHER, f"status {x.status}")
-    if x.status == 401 and x.answer_headers is not None and "www-authenticate" in x.answer_headers:
-        return Reading(Verdict.AUTH, "401 with a challenge")
-    if x.status == 200 and (message is None or message.error is None):
-        return Reading(Verdict.OTHER, "a proper answer")
-    if not dialect.text.search(said):
-        return Reading(Verdict.AUTH if x.status == 401 else Verdict.OTHER, f"status {x.status}, not about a session")
-    if session is None or not session.answered:
-        return Reading(Verdict.OTHER, f"status {x.status} on a session that never worked")
-    return Reading(
-        Verdict.LOST, f"status {x.status} that names the session, which worked before", f"{x.status}-for-404"
-    )
+    if code != METHOD_NOT_FOUND:
+        if session is not None and (
+            session.standing.client in (ClientSide.LEAVING, ClientSide.LEFT)
+            or session.standing.server in (ServerSide.DELETING, ServerSide.DELETED)
+        ):
+            return Reading(Verdict.ENDED, f"the session is {session.state}")
+        if x.presented is None:
+            return Reading(Verdict.OTHER, "the request carries no session id")
+    row = next((row for row in ROWS if _fits(row, x, code, is_error, said, dialects)), OTHERWISE)
+    reason = row.reason.format(status=x.status, code="error" if code is None else code)
+    return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "")
 
 
-def _read_404(x: Exchange, said: str, code: int | None) -> Reading:
-    if x.verb == "GET" and "last-event-id" in x.headers and wording.STALE_EVENT.search(said):
-        return Reading(Verdict.STALE_EVENT, "404 that names the event")
-    if code is not None and wording.SESSION.search(said):
-        return Reading(Verdict.LOST, f"404 with JSON-RPC {code} that names the session")
-    known = x.session is not None and x.session.initialize is not None
-    if known:
-        return Reading(Verdict.LOST, "404 on a session that this server had opened")
-    if wording.SESSION.search(said):
-        return Reading(Verdict.LOST, "404 that names the session")
-    return Reading(Verdict.WRONG_PATH, "404 on an id that this server was never seen to know")
+def _fits(row: Row, x: Exchange, code: int | None, is_error: bool, said: str, dialects: Collection[int]) -> bool:
+    if row.status is not None and row.status != x.status:
+        return False
+    if row.code is not None and row.code != code:
+        return False
+    if row.optional and row.status not in dialects:
+        return False
+    if row.is_error and not is_error:
+        return False
+    if row.header and (x.answer_headers is None or row.header not in x.answer_headers):
+        return False
+    if row.resumes and not (x.verb == "GET" and LAST_EVENT_ID in x.headers):
+        return False
+    session = x.session
+    if row.needs is Needs.OPENED and (
+        session is None or (session.parameters is None and session.opened_by != "client")
+    ):
+        return False
+    if row.needs is Needs.WORKED and (session is None or not session.answered):
+        return False
+    return row.words is None or row.words.search(said) is not None

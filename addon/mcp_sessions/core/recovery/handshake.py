@@ -6,35 +6,56 @@ subscriptions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from ...wire.headers import PROTOCOL_VERSION, HeaderMap
-from ...wire.jsonrpc import Body, dump
+from ...wire.headers import PROTOCOL_VERSION, SESSION_ID, HeaderMap
+from ...wire.jsonrpc import dump
 from ...wire.revision import SESSION_REVISIONS
 from ...wire.text import printable
+from ..decisions import Outcome, Tag
 from ..session import Session
-from .server_state import Held, Listing, worth_comparing
+from .server_state import Listing, worth_comparing
 
 OWN_ID_PREFIX = "mcp-sessions:"
 """Ids of the proxy's own requests begin with this, so that nobody takes them for the client's."""
 
 
-class Outcome(NamedTuple):
-    """What an answer to the proxy's `initialize` says."""
+class Kind(Enum):
+    """What a message of a handshake is for."""
 
-    session_id: str | None
-    result: dict[str, Any] | None
-    problem: str = ""
+    INITIALIZE = auto()
+    INITIALIZED = auto()
+    RESTORE = auto()
+    LIST = auto()
 
 
-def opening(session: Session) -> bytes:
+@dataclass(slots=True, eq=False)
+class Step(Tag):
+    """One message of a handshake."""
+
+    kind: Kind
+    what: str
+    """For the log."""
+    body: bytes = field(repr=False)
+    attempt: object = None
+    """The attempt that it belongs to."""
+    listing: Listing | None = None
+    page: int = 0
+    items: list[Any] = field(default_factory=list)
+    """What earlier pages of the list held."""
+
+
+def opening(session: Session) -> Step:
     """The `initialize` request, with the parameters that the client used.
 
     The version asked for is the one that was negotiated: it is the one that the client goes on speaking.
     """
-    params = dict(session.initialize or {})
-    params["protocolVersion"] = session.revision
-    return dump({"jsonrpc": "2.0", "id": OWN_ID_PREFIX + "initialize", "method": "initialize", "params": params})
+    params = session.initialize or {"capabilities": {}, "clientInfo": {"name": "unknown", "version": "0"}}
+    params["protocolVersion"] = session.revision or SESSION_REVISIONS[0]
+    body = dump({"jsonrpc": "2.0", "id": OWN_ID_PREFIX + "initialize", "method": "initialize", "params": params})
+    return Step(Kind.INITIALIZE, "initialize", body)
 
 
 def presumed(headers: HeaderMap) -> tuple[str, dict[str, Any]]:
@@ -49,52 +70,57 @@ def presumed(headers: HeaderMap) -> tuple[str, dict[str, Any]]:
     }
 
 
-def read(status: int, headers: HeaderMap, answer: Body | None) -> Outcome:
+class Opened(NamedTuple):
+    """What an answer to the proxy's `initialize` says."""
+
+    session_id: str | None
+    result: dict[str, Any] | None
+    problem: str = ""
+
+
+def read(outcome: Outcome) -> Opened:
     """What the server's answer to `initialize` amounts to."""
-    message = answer.first if answer else None
-    if not 200 <= status < 300:
-        return Outcome(None, None, f"initialize was answered {status}")
+    message = outcome.answer.first if outcome.answer else None
+    if outcome.status is None:
+        return Opened(None, None, outcome.problem or "no answer")
+    if not 200 <= outcome.status < 300:
+        return Opened(None, None, f"initialize was answered {outcome.status}")
     if message is None or message.result is None:
         code = message.error_code if message else None
-        return Outcome(None, None, f"initialize was answered with error {code}" if code else "no initialize result")
-    session_id = headers.get("mcp-session-id")
+        return Opened(None, None, f"initialize was answered with error {code}" if code else "no initialize result")
+    session_id = outcome.headers.get(SESSION_ID) if outcome.headers is not None else None
     if not session_id:
-        return Outcome(None, message.result, "the server assigned no session id")
-    return Outcome(session_id, message.result)
+        return Opened(None, message.result, "the server assigned no session id")
+    return Opened(session_id, message.result)
 
 
-class Step(NamedTuple):
-    """One message after the `initialize`: a name for the log, and the body."""
-
-    what: str
-    body: bytes
-
-
-class Following(NamedTuple):
-    """What follows the answer to `initialize`: first `initialized`, then all the rest in any order."""
-
-    initialized: Step
-    restore: list[Step]
-    lists: list[Listing]
-    """Lists to be read and compared with what the client knows."""
+def initialized() -> Step:
+    """What follows the answer to `initialize`, before anything else."""
+    what = "notifications/initialized"
+    return Step(Kind.INITIALIZED, what, dump({"jsonrpc": "2.0", "method": what}))
 
 
-def following(held: Held, answer: dict[str, Any] | None) -> Following:
-    """What is sent after the `initialize` was answered."""
-    restore = [_step("logging/setLevel", {"level": held.level})] if held.level is not None else []
-    restore += [_step("resources/subscribe", {"uri": uri}, n) for n, uri in enumerate(held.subscriptions)]
-    initialized = dump({"jsonrpc": "2.0", "method": "notifications/initialized"})
-    return Following(Step("notifications/initialized", initialized), restore, worth_comparing(held, answer))
+def restoring(session: Session) -> list[Step]:
+    """What is sent then, in any order: what the session held is set again, and the lists are read that may differ."""
+    held = session.held
+    if held is None:
+        return []
+    level = [("logging/setLevel", {"level": held.level})] if held.level is not None else []
+    wanted = [*level, *(("resources/subscribe", {"uri": uri}) for uri in held.subscriptions)]
+    steps = [_step(Kind.RESTORE, method, params, number) for number, (method, params) in enumerate(wanted)]
+    return steps + [page_of(listing) for listing in worth_comparing(held, session.answer)]
 
 
-def list_request(listing: Listing, cursor: str | None, page: int) -> Step:
-    """A request for one page of a list."""
-    return _step(listing.method, {"cursor": cursor} if cursor is not None else {}, page)
+def page_of(listing: Listing, cursor: str | None = None, page: int = 0, items: list[Any] | None = None) -> Step:
+    """A request for one page of a list; `items` are those of the pages before."""
+    step = _step(Kind.LIST, listing.method, {"cursor": cursor} if cursor is not None else {}, page)
+    step.listing, step.page, step.items = listing, page, items or []
+    return step
 
 
-def _step(method: str, params: dict[str, Any], number: int = 0) -> Step:
+def _step(kind: Kind, method: str, params: dict[str, Any], number: int) -> Step:
     request = {"jsonrpc": "2.0", "id": f"{OWN_ID_PREFIX}{method}-{number}", "method": method, "params": params}
-    return Step(method, dump(request))
+    return Step(kind, method, dump(request))
 
 
 def differences(old: dict[str, Any] | None, new: dict[str, Any], revision: str) -> list[str]:

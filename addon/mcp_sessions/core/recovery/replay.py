@@ -46,7 +46,7 @@ def treatment(x: Exchange, policy: str = "on") -> Treatment:
 
 def _harmless(x: Exchange) -> bool:
     calls = [message for message in x.body.messages if message.method == "tools/call"]
-    safe = x.session.held.safe_tools if x.session else set()
+    safe = x.session.held.safe_tools if x.session and x.session.held else frozenset()
     return all(call.params.get("name") in safe for call in calls)
 
 

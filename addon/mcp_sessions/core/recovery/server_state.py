@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ...wire.jsonrpc import Message
@@ -49,7 +51,7 @@ class Held:
     subscriptions: dict[str, None] = field(default_factory=dict)
     lists: dict[str, frozenset[bytes]] = field(default_factory=dict)
     """Digests of the items that the client has read, by method."""
-    safe_tools: set[str] = field(default_factory=set)
+    safe_tools: frozenset[str] = frozenset()
     """Tools that say of themselves that calling them again does no harm."""
     untold: list[str] = field(default_factory=list)
     """Notifications that the client is still to be given, as the first events of its next stream."""
@@ -78,7 +80,7 @@ def worth_comparing(held: Held, answer: dict[str, Any] | None) -> list[Listing]:
 
 def compare(held: Held, listing: Listing, items: list[Any]) -> bool:
     """Whether the list is another one now; if so, the client is to be told."""
-    digests = frozenset(_digest(item) for item in items)
+    digests = _shared(frozenset(_digest(item) for item in items))
     if digests == held.lists.get(listing.method):
         return False
     held.lists[listing.method] = digests
@@ -112,7 +114,7 @@ def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], 
             return
         before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
         room = max(0, TOOL_LIMIT - len(before))
-        held.lists[listing.method] = before | {_digest(item) for item in items[:room]}
+        held.lists[listing.method] = _shared(before | {_digest(item) for item in items[:room]})
         if listing.notification in held.untold:
             held.untold.remove(listing.notification)  # it has just seen for itself
         if listing.method == "tools/list":
@@ -122,15 +124,22 @@ def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], 
 
 
 def _note_safe_tools(held: Held, tools: list[Any]) -> None:
+    safe: set[str] = set()
+    others: set[str] = set()
     for tool in tools[:TOOL_LIMIT]:
         if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
             continue
         hints = tool.get("annotations")
-        safe = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
-        if not safe:
-            held.safe_tools.discard(tool["name"])
-        elif len(held.safe_tools) < TOOL_LIMIT:
-            held.safe_tools.add(tool["name"])
+        promises = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
+        (safe if promises else others).add(tool["name"])
+    room = max(0, TOOL_LIMIT - len(held.safe_tools))
+    held.safe_tools = _shared((held.safe_tools - others) | frozenset(islice(safe, room)))
+
+
+@lru_cache(maxsize=1024)
+def _shared[T](found: frozenset[T]) -> frozenset[T]:
+    """The same object for all sessions of one server, which read the same lists."""
+    return found
 
 
 def _digest(item: Any) -> bytes:

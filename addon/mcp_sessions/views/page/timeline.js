@@ -1,11 +1,5 @@
 // A session as a time line: which state it was in from when to when, and what happened at which moment.
 
-const STATE_AFTER = {
-  "opened": "open", "used": "open", "initialized again": "open", "reinitialized": "open", "refused": "lost",
-  "handshake": "recovering", "recovered": "open", "not recovered": "lost", "delete sent": "leaving",
-  "delete cut": "abandoned", "delete refused": "open", "orphaned": "abandoned", "adopted": "open", "ending": "ending",
-  "not ended": "stuck", "delete answered": "closed",
-};
 const SAID = {
   "refused": "lost", "handshake": "the proxy shakes hands", "delete sent": "its client sends DELETE",
   "orphaned": "its client is gone", "ending": "the proxy sends DELETE", "delete answered": "ended",
@@ -20,9 +14,8 @@ export function pieces(session, now) {
   const found = [];
   let from = session.opened;
   let state = "open";
-  for (const [at, what] of session.moments) {
-    const next = STATE_AFTER[what];
-    if (next === undefined || next === state) continue;
+  for (const [at, , next] of session.moments) {
+    if (!next || next === state) continue;
     if (at > from) found.push([from, at, state]);
     from = at;
     state = next;
@@ -44,18 +37,17 @@ export function draw(svg, session, start, now, width) {
     parts.push(shape("rect", "used", { x: x(session.used) - 1, y: 5, width: 2, height: 14 }, `last used ${clock(session.used)}`));
   }
   const marks = []; // moments that fall on one spot share a mark: the look of the last, the words of all
-  for (const [at, what] of session.moments) {
-    const state = STATE_AFTER[what];
-    if (state === undefined || at < start || what === "used") continue;
+  for (const [at, what, state] of session.moments) {
+    if (!state || at < start) continue;
     const place = Math.min(Math.max(x(at), 6), width - 6);
     const before = marks.at(-1);
     const lost = state === "lost" || (before && place - before.place < 4 && before.lost);
     const words = `${clock(at)} ${said(what)}`;
-    if (before && place - before.place < 4) marks[marks.length - 1] = { place: before.place, what, state, lost, words: `${before.words}\n${words}` };
-    else marks.push({ place, what, state, lost, words });
+    if (before && place - before.place < 4) marks[marks.length - 1] = { place: before.place, state, lost, words: `${before.words}\n${words}` };
+    else marks.push({ place, state, lost, words });
   }
-  for (const { place, what, state, lost, words } of marks) {
-    if (what === "delete answered") { parts.push(shape("rect", "mark closed", { x: place - 5, y: 7, width: 10, height: 10, rx: 1 }, words)); continue; }
+  for (const { place, state, lost, words } of marks) {
+    if (state === "closed") { parts.push(shape("rect", "mark closed", { x: place - 5, y: 7, width: 10, height: 10, rx: 1 }, words)); continue; }
     if (lost && state === "open") parts.push(shape("circle", "mark lost", { cx: place, cy: 12, r: 8 }));
     parts.push(shape("circle", `mark ${state}`, { cx: place, cy: 12, r: 4.5 }, words));
   }

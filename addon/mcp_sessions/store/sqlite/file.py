@@ -1,4 +1,4 @@
-"""The SQLite file: its schema, its migrations, and who of several proxies each row belongs to. It blocks: for a thread.
+"""The SQLite file: opened, brought up to date, shared by proxies, each row belonging to one. It blocks: for a thread.
 
 Each proxy process enters itself, with pid and start time. A row belongs to the proxy that wrote it last. The rows of a
 proxy that has left, or is gone without having left, are taken over by whoever asks first, in one transaction: all of
@@ -11,16 +11,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, get_type_hints
 
-from ..processes.place import Place, this_process
-from .rows import KEY, Key, Row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ..proxies import Proxy
+from ..rows import KEY, Key, Row
+from ..store import FORGET_AFTER, Wanted
+from .migrations import MIGRATIONS, statements
 
 APPLICATION = 0x6D637073
 """What says in the file's header whose it is: `mcps`."""
@@ -28,38 +27,21 @@ APPLICATION = 0x6D637073
 BUSY = 5.0
 """Seconds to wait for another process that writes."""
 
-SILENCE = 120.0
-"""Seconds after which a proxy that can't be looked up counts as gone."""
-
-FORGET_AFTER = 14 * 86400.0
-"""Seconds after its last use that a row is forgotten: no server keeps a session for so long."""
-
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE proxies (
-        id TEXT PRIMARY KEY, place TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL, seen REAL NOT NULL
-    ) STRICT;
-    CREATE TABLE sessions (
-        scheme TEXT NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL, path TEXT NOT NULL, client_id TEXT NOT NULL,
-        server_id TEXT NOT NULL, state TEXT NOT NULL, opened REAL NOT NULL, last_used REAL NOT NULL,
-        stream_aborted_at REAL, revision TEXT NOT NULL, initialize TEXT, answer TEXT, generation INTEGER NOT NULL,
-        recoveries INTEGER NOT NULL, requests INTEGER NOT NULL, answered INTEGER NOT NULL, replaced TEXT NOT NULL,
-        held TEXT NOT NULL, owners TEXT NOT NULL, flags INTEGER NOT NULL, evidence TEXT NOT NULL,
-        opened_by TEXT NOT NULL, proxy TEXT NOT NULL,
-        PRIMARY KEY (scheme, host, port, path, client_id)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX sessions_of_proxy ON sessions (proxy);
-    """,
-)
-"""What brings a file from version n to n + 1. Released ones are never changed: append."""
-
 _COLUMNS = ", ".join(Row._fields)
+_TYPES = get_type_hints(Row)
+
+
+def _value(column: str) -> str:
+    """The place of a value in a statement: text may come as bytes, which nothing else turns into text."""
+    return "CAST(? AS TEXT)" if _TYPES[column] in (str, str | None) else "?"
+
+
 _UPSERT = (
-    f"INSERT INTO sessions ({_COLUMNS}, proxy) VALUES ({', '.join('?' * (len(Row._fields) + 1))}) "  # noqa: S608  # constants
+    f"INSERT INTO sessions ({_COLUMNS}, proxy) VALUES ({', '.join(map(_value, Row._fields))}, ?) "  # noqa: S608  # constants
     f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in (*Row._fields[5:], "proxy"))
+    + ", ".join(f"{column} = excluded.{column}" for column in (*Row._fields[len(KEY) :], "proxy"))
 )
-_BY_KEY = " AND ".join(f"{column} = ?" for column in KEY)
+_BY_KEY = " AND ".join(f"{column} = {_value(column)}" for column in KEY)
 _DELETE = f"DELETE FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
 _CLAIM = f"UPDATE sessions SET proxy = ? WHERE {_BY_KEY}"  # noqa: S608  # constants
 
@@ -68,23 +50,23 @@ class Unusable(Exception):
     """The file can't be used; the text says why, and what was done about it."""
 
 
-class Database:
+class File:
     """One proxy's connection to the file."""
 
-    def __init__(self, path: Path, name: str, migrations: Sequence[str] = MIGRATIONS) -> None:
-        """`name` tells this proxy from every other one that ever used the file."""
+    def __init__(
+        self, path: Path, proxy: Proxy, clock: Callable[[], float], migrations: Sequence[str] = MIGRATIONS
+    ) -> None:
+        """`proxy` is the one whose connection this is; `clock` gives seconds since the epoch."""
         self.path = path
-        self.name = name
-        self.notice = ""
-        """What the user should know about how it was opened, in one line."""
+        self._proxy = proxy
+        self._clock = clock
         self._migrations = migrations
-        self._place = str(Place.here())
         self._connection: sqlite3.Connection | None = None
 
-    def open(self) -> None:
+    def open(self) -> str:
         """Open the file, make it, or bring it up to date, and enter this proxy.
 
-        A damaged file is set aside and a new one begun.
+        A damaged file is set aside and a new one begun: then a line for the user, else nothing.
 
         Raises:
             Unusable: nothing can be remembered in this file.
@@ -96,15 +78,16 @@ class Database:
             raise Unusable(f"{self.path} can't be used ({e})") from None
         except sqlite3.DatabaseError as e:
             self.close()
-            aside = self.set_aside()
-            self.notice = f"{self.path} is damaged ({e}) and was renamed to {aside.name}; a new one is begun"
+            aside, damage = self.set_aside(), str(e)
             try:
                 self._open()
             except (sqlite3.Error, OSError) as e:
                 self.close()
                 raise Unusable(f"{self.path} was damaged and renamed to {aside.name}, and a new one fails: {e}") from e
+            return f"{self.path} is damaged ({damage}) and was renamed to {aside.name}; a new one is begun"
         except OSError as e:
             raise Unusable(f"{self.path} can't be used ({e.strerror or e})") from None
+        return ""
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +99,7 @@ class Database:
         self._connection = connection = sqlite3.connect(
             self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
+        connection.text_factory = _text
         self._refuse_foreign(connection)  # before anything is changed
         connection.execute("PRAGMA journal_mode = WAL")
         # A crash of this process loses nothing; one of the whole host may cost the latest writes, never the file.
@@ -123,18 +107,14 @@ class Database:
         with self._transaction() as transaction:
             version = transaction.execute("PRAGMA user_version").fetchone()[0]
             for step in self._migrations[version:]:
-                for statement in filter(str.strip, step.split(";")):
+                for statement in statements(step):
                     transaction.execute(statement)
             transaction.execute(f"PRAGMA application_id = {APPLICATION}")
             transaction.execute(f"PRAGMA user_version = {len(self._migrations)}")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
-        process = this_process()
-        connection.execute(
-            "INSERT OR REPLACE INTO proxies VALUES (?, ?, ?, ?, ?)",
-            (self.name, self._place, process.pid, process.started, time.time()),
-        )
+        connection.execute("INSERT OR REPLACE INTO proxies VALUES (?, ?, ?, ?, ?)", (*self._proxy, self._clock()))
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -147,47 +127,51 @@ class Database:
             self.close()
             raise Unusable(f"{self.path} was written by a newer version ({version}): it is left as it is")
 
-    def take_over(self, wanted: Callable[[Row], bool] | None = None) -> list[Row]:
-        """The rows of proxies that are no more; they are this one's from now on. Each is given to one proxy only.
-
-        With `wanted`, only those for which it is true.
-        """
-        now = time.time()
+    def take_over(self, wanted: Wanted | None = None) -> list[Row]:
+        """The rows of proxies that are no more; they are this one's from now on. Each is given to one proxy only."""
+        now = self._clock()
         with self._transaction() as transaction:
-            transaction.execute("UPDATE proxies SET seen = ? WHERE id = ?", (now, self.name))
+            # It may have been taken for dead meanwhile: then it is entered anew.
+            transaction.execute("INSERT OR REPLACE INTO proxies VALUES (?, ?, ?, ?, ?)", (*self._proxy, now))
             dead = [
-                (name,)
-                for name, place, pid, started, seen in transaction.execute("SELECT * FROM proxies").fetchall()
-                if name != self.name and _is_dead(place, pid, started, now - seen)
+                (found[0],)
+                for *found, seen in transaction.execute("SELECT * FROM proxies").fetchall()
+                if found[0] != self._proxy.id and Proxy(*found).is_dead(now - seen)
             ]
             transaction.executemany("DELETE FROM proxies WHERE id = ?", dead)
             transaction.execute("DELETE FROM sessions WHERE last_used < ?", (now - FORGET_AFTER,))
             orphans = "proxy NOT IN (SELECT id FROM proxies)"
             found = transaction.execute(f"SELECT {_COLUMNS} FROM sessions WHERE {orphans}").fetchall()  # noqa: S608
-            rows = [row for row in map(Row._make, found) if wanted is None or wanted(row)]
-            transaction.executemany(_CLAIM, [(self.name, *row[: len(KEY)]) for row in rows])
+            rows = [row for row in map(_row, found) if wanted is None or wanted(row)]
+            transaction.executemany(_CLAIM, [(self._proxy.id, *map(_bound, row[: len(KEY)])) for row in rows])
         return rows
 
     def claim(self, key: Key) -> Row | None:
         """The row of this session, whoever has it: its client talks to this proxy now."""
+        bound = tuple(map(_bound, key))
         with self._transaction() as transaction:
-            found = transaction.execute(f"SELECT {_COLUMNS} FROM sessions WHERE {_BY_KEY}", key).fetchone()  # noqa: S608
+            found = transaction.execute(f"SELECT {_COLUMNS} FROM sessions WHERE {_BY_KEY}", bound).fetchone()  # noqa: S608
             if found is None:
                 return None
-            transaction.execute(_CLAIM, (self.name, *key))
-        return Row._make(found)
+            transaction.execute(_CLAIM, (self._proxy.id, *bound))
+        return _row(found)
 
     def write(self, rows: Iterable[Row], over: Iterable[Key]) -> None:
         """Remember these rows, and forget the sessions that are over, by their keys."""
         with self._transaction() as transaction:
-            transaction.executemany(_UPSERT, [(*row, self.name) for row in rows])
-            transaction.executemany(_DELETE, list(over))
+            transaction.executemany(_UPSERT, [(*map(_bound, row), self._proxy.id) for row in rows])
+            transaction.executemany(_DELETE, [tuple(map(_bound, key)) for key in over])
 
     def leave(self) -> None:
         """Let go of all sessions, for this proxy ends: they are free to be taken over."""
         with self._transaction() as transaction:
-            transaction.execute("DELETE FROM proxies WHERE id = ?", (self.name,))
+            transaction.execute("DELETE FROM proxies WHERE id = ?", (self._proxy.id,))
         self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is in use."""
+        return self._connection is not None
 
     def close(self) -> None:
         """Close the file."""
@@ -219,6 +203,18 @@ class Database:
             cursor.execute("COMMIT")
 
 
-def _is_dead(place: str, pid: int, started: float, silent: float) -> bool:
-    gone = Place.here().gone(place, pid, started)
-    return silent > SILENCE if gone is None else gone
+def _row(found: Sequence[Any]) -> Row:
+    row = Row._make(found)
+    return row._replace(kept=bool(row.kept))
+
+
+def _bound(value: object) -> object:
+    """A value as SQLite takes it: it knows no lone surrogates."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) and not value.isascii() else value
+
+
+def _text(stored: bytes) -> str:
+    try:
+        return stored.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # not written by this addon: whoever reads the row judges what is left
+        return stored.decode("utf-8", "replace")

@@ -1,0 +1,148 @@
+"""Asking a server to end a session: the DELETEs that are sent, and what their answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...wire import headers as h
+from ..decisions import Outcome, Request
+from ..ledger import Ledger
+from ..outbox import Outbox
+from ..policy import Policy
+from ..records import Weight
+from ..reporter import Reporter
+from ..session import Session
+from ..states import DeleteState, DeleteTrigger, Reason, ServerSide, Trigger, Why
+from .delete_answers import read, wait
+from .deletions import GAP, LIMIT, Deletion, Deletions
+
+UNSUPPORTED = DeleteState.UNSUPPORTED.value
+
+OUTCOMES = {
+    DeleteState.NEEDS_CREDENTIALS: Why.NEEDS_CREDENTIALS,
+    DeleteState.REFUSED: Why.REFUSED,
+    DeleteState.GIVEN_UP: Why.NO_ANSWER,
+}
+"""Why a session could not be ended, by how its DELETE stands."""
+
+
+class Asking:
+    """Sends DELETEs, again if need be. The time is the reporter's."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        reporter: Reporter,
+        outbox: Outbox,
+        close: Callable[[Session, str], None],
+    ) -> None:
+        """`close` is told of a session that is over at its server, with the reason in words."""
+        self.policy = policy
+        self.queue = Deletions()
+        self._ledger = ledger
+        self._reporter = reporter
+        self._outbox = outbox
+        self._close = close
+
+    def ask(self, session: Session, reason: Reason) -> None:
+        """Have a session ended."""
+        self._put(Deletion(session, reason, session.server_id))
+
+    def discard(self, session: Session, server_id: str) -> None:
+        """Nobody uses this id of a server any more: it is of an earlier generation, or of a handshake that was late."""
+        if self.policy.end == "on" and self._ledger.place(session.endpoint, self._reporter.now).ends_sessions:
+            self._put(Deletion(session, Reason(Why.UNKNOWN, "not used by anybody"), server_id, final=False))
+
+    def _put(self, deletion: Deletion) -> None:
+        if not self.queue.put(deletion):
+            self._reporter.change(deletion.session, "not ended", f"{LIMIT} others wait for it", weight=Weight.ERROR)
+
+    def pump(self) -> None:
+        """Have the next ones sent, as far as there is room."""
+        now = self._reporter.now
+        while (deletion := self.queue.next(now)) is not None:
+            session = deletion.session
+            place = self._ledger.place(session.endpoint, now)
+            if deletion.final and session.standing.server is not ServerSide.DELETING:
+                deletion.fire(DeleteTrigger.MOOT)
+                self.queue.over(now)
+            elif not place.ends_sessions:
+                deletion.fire(DeleteTrigger.MOOT)
+                self.queue.over(now)
+                if deletion.final:
+                    self._close(session, f"{deletion.reason.text}; {UNSUPPORTED}")
+            elif place.not_before > now:
+                self.queue.over(now)
+                self.queue.later(deletion, place.not_before)
+            else:
+                self._send(deletion)
+
+    def _send(self, deletion: Deletion) -> None:
+        session = deletion.session
+        deletion.fire(DeleteTrigger.SENDING)
+        # The URL and headers of the latest request: with the latest credentials.
+        request = Request(
+            "DELETE session",
+            "DELETE",
+            session.url,
+            session.fields,
+            session,
+            self.policy.end_timeout,
+            h.of_session(deletion.server_id, session.revision),
+        )
+        self._outbox.send(request, deletion)
+
+    def sent(self, deletion: Deletion, outcome: Outcome) -> None:
+        """A DELETE was answered, or could not be delivered."""
+        if deletion.state is not DeleteState.SENT:
+            return  # it was interrupted
+        now, session, status = self._reporter.now, deletion.session, outcome.status
+        self.queue.over(now + GAP if self.queue.waits else now)
+        row, place = read(status, outcome.said), self._ledger.place(session.endpoint, now)
+        why = f"DELETE answered {status}" if status else outcome.problem or "no answer"
+        seconds = None
+        if row.came is DeleteTrigger.AGAIN:
+            if deletion.final and session.standing.server is ServerSide.DELETING:
+                seconds = wait(deletion.attempt, outcome.headers.get("retry-after") if outcome.headers else None)
+            state = deletion.fire(DeleteTrigger.AGAIN if seconds is not None else DeleteTrigger.EXHAUSTED)
+        else:
+            state = deletion.fire(row.came)
+        if state is DeleteState.UNSUPPORTED and place.ends_sessions:
+            place.ends_sessions = False
+            self._reporter.change(session, "not asked again", f"{why}: {UNSUPPORTED}")
+        if not deletion.final:
+            session.note(now, "earlier id deleted", f"answered {status}" if status else outcome.problem)
+        elif state in (DeleteState.DONE, DeleteState.UNSUPPORTED):
+            self._gone_at_server(session, f"{deletion.reason.text}; {why}")
+        elif seconds is not None:
+            self._again(deletion, why, seconds)
+            if row.leave_alone:
+                place.not_before = max(place.not_before, now + seconds)
+        else:
+            self._stuck(deletion, why)
+
+    def _again(self, deletion: Deletion, why: str, seconds: float) -> None:
+        now, session = self._reporter.now, deletion.session
+        session.note(now, "DELETE to be sent again", f"{why}; in {seconds:g} s")
+        if deletion.attempt == 1:
+            self._reporter.change(session, "not ended yet", f"{why}; next attempt in {seconds:g} s")
+        deletion.attempt += 1
+        self.queue.later(deletion, now + seconds)
+
+    def _stuck(self, deletion: Deletion, why: str) -> None:
+        session = deletion.session
+        if deletion.state is DeleteState.NEEDS_CREDENTIALS:
+            why = f"{deletion.state.value} ({why})"
+        elif deletion.state is DeleteState.GIVEN_UP:
+            why = f"{why}, {deletion.attempt} times"
+        if self._ledger.fire(session, Trigger.PROXY_DELETE_FAILED, self._reporter.now, why):
+            session.reason, session.outcome = deletion.reason, Reason(OUTCOMES[deletion.state], why)
+            self._reporter.change(session, "not ended", why, weight=Weight.WARNING)
+
+    def _gone_at_server(self, session: Session, detail: str) -> None:
+        if session.standing.server is ServerSide.DELETING:
+            self._close(session, detail)
+        elif self._ledger.fire(session, Trigger.PROXY_DELETE_DONE, self._reporter.now, detail):
+            # Somebody turned up while the DELETE was on its way: it will be brought back.
+            self._reporter.change(session, "lost", detail, weight=Weight.WARNING)

@@ -1,0 +1,118 @@
+"""The DELETEs of the proxy's own under way: a few at a time, so that live traffic goes on beside them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+
+from ..decisions import Tag
+from ..outbox import sooner
+from ..session import Session
+from ..states import DELETE, DeleteState, DeleteTrigger, Reason
+
+AT_ONCE = 4
+"""More would not end a thousand sessions sooner, for one event loop does it all, but make live calls wait longer."""
+
+GAP = 0.005
+"""Seconds that are left to live traffic after each answered DELETE while others wait."""
+
+LIMIT = 400_000
+"""DELETEs that may wait: all sessions that the ledger can hold, some with earlier ids."""
+
+
+@dataclass(slots=True, eq=False)
+class Deletion(Tag):
+    """One DELETE, from the decision until it has come to its end."""
+
+    session: Session
+    reason: Reason
+    server_id: str = field(repr=False)
+    final: bool = True
+    """False for the id of an earlier generation, whose answer changes nothing."""
+    attempt: int = 1
+    state: DeleteState = DeleteState.QUEUED
+
+    def fire(self, trigger: DeleteTrigger) -> DeleteState:
+        """Go where the table leads; how it stands then."""
+        self.state = DELETE[self.state].get(trigger, self.state)
+        return self.state
+
+
+class Deletions:
+    """Which DELETE is sent next, and when. It has no clock: times come with what it is told."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Deletion] = deque()
+        self._slots = [0.0] * AT_ONCE
+        """When each free slot may be used next, as a heap; those that are not here are in use."""
+        self._later: list[tuple[float, int, Deletion]] = []
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._later) + self.under_way
+
+    @property
+    def under_way(self) -> int:
+        """How many were sent and not answered yet."""
+        return AT_ONCE - len(self._slots)
+
+    @property
+    def short(self) -> bool:
+        """Whether so few wait that more may be decided upon."""
+        return len(self._queue) < AT_ONCE
+
+    @property
+    def waits(self) -> bool:
+        """Whether any is not under way."""
+        return bool(self._queue) or bool(self._later)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way, or about to be sent."""
+        return bool(self._queue) or self.under_way > 0
+
+    def put(self, deletion: Deletion) -> bool:
+        """Have it sent as soon as there is room; False if there are too many."""
+        if len(self._queue) >= LIMIT:
+            return False
+        self._queue.append(deletion)
+        return True
+
+    def later(self, deletion: Deletion, at: float) -> None:
+        """Have it sent at a time, or soon after."""
+        heappush(self._later, (at, next(self._order), deletion))
+
+    def next(self, now: float) -> Deletion | None:
+        """The next one that may be sent now; it is counted as under way."""
+        while self._later and self._later[0][0] <= now:
+            deletion = heappop(self._later)[2]
+            deletion.fire(DeleteTrigger.DUE)
+            self._queue.append(deletion)
+        if not self._queue or not self._slots or self._slots[0] > now:
+            return None
+        heappop(self._slots)
+        return self._queue.popleft()
+
+    def over(self, free_at: float) -> None:
+        """One that was under way is not any more; its slot may be used again at that time."""
+        heappush(self._slots, free_at)
+
+    def drop(self) -> list[Deletion]:
+        """Forget all that waits for another attempt or was not sent; them."""
+        dropped = [*self._queue, *(deletion for _, _, deletion in self._later)]
+        self._queue.clear()
+        self._later.clear()
+        return dropped
+
+    def reset(self) -> None:
+        """Forget all: whoever sent them does so no more."""
+        self.drop()
+        self._slots = [0.0] * AT_ONCE
+
+    @property
+    def next_timer(self) -> float | None:
+        """When there is something to be done next; None if that takes an answer."""
+        later = self._later[0][0] if self._later else None
+        return sooner(later, self._slots[0]) if self._queue and self._slots else later

@@ -1,0 +1,312 @@
+"""Ending sessions: when a client is gone, what is to be deleted in its place, and what came of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ...wire.text import counted
+from ..client import Client, ClientKey, ProcessLike
+from ..exchange import Exchange, Finish
+from ..ledger import Ledger
+from ..observer import Observer
+from ..outbox import Outbox, sooner
+from ..policy import Policy
+from ..reporter import Reporter
+from ..session import Session
+from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
+from .asking import UNSUPPORTED, Asking
+from .delete_answers import ends, read
+from .evidence import PROCESS_GONE, Evidence
+
+AT_ONCE = 5
+"""Sessions that are decided upon in one go, so that a client with a thousand of them does not make others wait."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the evidence."""
+
+PROXY_ENDS = Reason(Why.PROXY_ENDS, "the proxy ends")
+"""The reason for ending a session whose client may well live."""
+
+BY_HAND = Reason(Why.BY_HAND, "by hand")
+CUT_OFF = Reason(Why.DELETE_CUT, "its client's DELETE was cut off")
+
+
+class Pending(NamedTuple):
+    """A session to be decided upon: for a reason that is known already, or if its clients are all gone."""
+
+    session: Session
+    reason: Reason | None = None
+
+
+class Ending:
+    """Decides which sessions are to be ended, sees to it, and notes how that went. The time is the reporter's."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        reporter: Reporter,
+        observer: Observer,
+        outbox: Outbox,
+        over: Callable[[Session], None],
+    ) -> None:
+        """`over` is told of each session that is over."""
+        self.policy = policy
+        self.evidence = Evidence(policy)
+        self._ledger = ledger
+        self._reporter = reporter
+        self._observer = observer
+        self._over = over
+        self.asking = Asking(policy, ledger, reporter, outbox, self._close)
+        self._backlog: deque[Pending] = deque()
+        self._next_look = 0.0
+        self._leaving = False
+
+    def configure(self, policy: Policy) -> None:
+        """Take over another policy."""
+        before, self.policy = self.policy, policy
+        self.asking.policy = policy
+        graces = (policy.end_after_stream, policy.end_after_idle)
+        if graces != (before.end_after_stream, before.end_after_idle):
+            self.evidence.regrade(policy, self._ledger.sessions.values(), self._reporter.now)
+        self.evidence.policy = policy
+        if policy.end == "on" != before.end:
+            waiting = [s for s in self._ledger.sessions.values() if _is_abandoned(s)]
+            self._backlog.extend(Pending(session, session.reason) for session in waiting)
+
+    # Who is gone
+
+    def gone(self, process: ProcessLike) -> None:
+        """A process of this host has ended: a client is gone, beyond doubt."""
+        client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+        if client is None or client.gone:
+            return
+        self._ledger.gone(client, self._reporter.now)
+        held = [session for session in client.sessions if not session.over]
+        self._reporter.client(client, "gone", f"held {counted(len(held), 'session')}")
+        self._backlog.extend(map(Pending, held))
+
+    def outlived(self, process: ProcessLike, heir: ProcessLike) -> None:
+        """A process has ended, but another one holds its connections: what it opened belongs to both."""
+        client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+        following = self._ledger.clients.get(ClientKey(pid=heir.pid, started=heir.started))
+        if client is None or following is None or following is client:
+            return
+        for session in client.sessions:
+            if not session.over and self._ledger.own(session, following, self._reporter.now):
+                self._reporter.change(session, "handed over", f"from {client.label} to {following.label}")
+
+    def check(self, session: Session) -> None:
+        """End a session if its client has ended it and the server does not know, or if all its clients are gone."""
+        standing = session.standing
+        if session.left and session.reason is None and standing.server in (ServerSide.ALIVE, ServerSide.LOST):
+            self._end(session, CUT_OFF)
+        elif not session.orphaned:
+            self.evidence.watch(session, self._reporter.now)
+        elif standing.client is ClientSide.USING:  # one that is leaving is not given up: how its DELETE ends decides
+            if standing.server is ServerSide.RECOVERING:
+                return  # what comes of that decides by which id it is ended
+            self._ledger.fire(session, Trigger.GONE, self._reporter.now)
+            clients = ", ".join(owner.label for owner in session.owners)
+            self._end(session, Reason(Why.PROCESS_GONE, PROCESS_GONE.text.format(clients=clients)))
+
+    def cut_off(self, session: Session, finish: Finish) -> None:
+        """The client sent DELETE, and no answer came before one side hung up: finish it in its place."""
+        now = self._reporter.now
+        self._ledger.fire(session, Trigger.DELETE_SENT, now)  # it may have been held until now
+        if not self._ledger.fire(session, Trigger.DELETE_CUT, now):
+            return
+        how = "was cut off" if finish is Finish.CLIENT else "was not answered"
+        if session.standing.server in (ServerSide.ALIVE, ServerSide.LOST, ServerSide.STUCK):
+            self._end(session, Reason(Why.DELETE_CUT, f"its client's DELETE {how}"))
+
+    def returned(self, session: Session, x: Exchange) -> None:
+        """Somebody uses a session whose client was taken for gone: it goes on."""
+        if x.verb == "DELETE" or x.client.gone:
+            return
+        now = self._reporter.now
+        if not self._ledger.fire(session, Trigger.RETURNED, now, f"used by {x.client.label}"):
+            return
+        session.reason = session.outcome = None
+        self.evidence.watch(session, now)
+        self._reporter.change(session, "goes on", f"used by {x.client.label}", x)
+
+    # Ending it
+
+    def _end(self, session: Session, reason: Reason, *, certain: bool = True, by_hand: bool = False) -> None:
+        """Decide to end a session that its client has left."""
+        session.reason, session.outcome = reason, None
+        if certain and not by_hand:
+            self._observer.abandoned(session, self._reporter.now)
+        mode = "on" if by_hand else self.policy.end
+        if session.kept and not by_hand:
+            self._reporter.change(session, "is kept", reason.text)
+        elif mode == "log":
+            self._reporter.change(session, "would be ended", reason.text)
+        elif mode == "on":
+            self._delete(session)
+
+    def _delete(self, session: Session) -> None:
+        reason, now = session.reason, self._reporter.now
+        if reason is None or not self._ledger.fire(session, Trigger.PROXY_DELETE, now, reason.text):
+            return
+        if not self._ledger.place(session.endpoint, now).ends_sessions:
+            self._close(session, f"{reason.text}; {UNSUPPORTED}")
+            return
+        self._reporter.change(session, "ending", reason.text)
+        self.asking.ask(session, reason)
+
+    def by_hand(self, session: Session) -> None:
+        """The user wants it ended.
+
+        Raises:
+            ValueError: when it can't be ended now; says why.
+        """
+        if session.standing.server in (ServerSide.RECOVERING, ServerSide.DELETING, ServerSide.DELETED):
+            raise ValueError(f"session {session.label} is {session.state}: it can't be ended now")
+        self._ledger.fire(session, Trigger.ENDED_BY_HAND, self._reporter.now)
+        self._end(session, BY_HAND, by_hand=True)
+
+    def keep(self, session: Session, kept: bool) -> None:
+        """Protect a session, or stop protecting it."""
+        self._ledger.fire(session, Trigger.KEPT if kept else Trigger.NOT_KEPT, self._reporter.now)
+        self._reporter.change(session, "is kept by hand" if kept else "is no longer kept")
+        if not kept:
+            self._backlog.append(Pending(session, session.reason if _is_abandoned(session) else None))
+
+    def exits(self) -> None:
+        """The proxy ends: the sessions that are to be ended with it, and no second attempts."""
+        self._leaving = True
+        which = self.policy.end_at_exit
+        if which != "none":
+            self._backlog.extend(
+                Pending(session, PROXY_ENDS)
+                for session in self._ledger.sessions.values()
+                if session.state in LIVE and (which == "all" or session.mapped)
+            )
+
+    @property
+    def left(self) -> int:
+        """How many sessions are still to be ended."""
+        return len(self.asking.queue) + len(self._backlog)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being ended just now, or is about to be."""
+        return bool(self._backlog) or self.asking.queue.busy
+
+    def pump(self) -> None:
+        """Decide on a few more, and have the next DELETEs sent. To be called after every input."""
+        for _ in range(min(AT_ONCE, len(self._backlog)) if self.asking.queue.short else 0):
+            self._decide(*self._backlog.popleft())
+        self.asking.pump()
+
+    def _decide(self, session: Session, reason: Reason | None) -> None:
+        if reason is None:
+            self.check(session)
+        elif reason is PROXY_ENDS:
+            if session.standing.server is ServerSide.RECOVERING:
+                return  # nobody knows by which id
+            trigger = Trigger.DELETE_CUT if session.standing.client is ClientSide.LEAVING else Trigger.GONE
+            if self._ledger.fire(session, trigger, self._reporter.now):
+                self._end(session, PROXY_ENDS, certain=False)
+        elif _is_abandoned(session):
+            self._end(session, reason, certain=False)
+
+    def answered(self, x: Exchange) -> None:
+        """The client's own DELETE was answered."""
+        session, now = x.session, self._reporter.now
+        if session is None or x.status is None:
+            return
+        message = x.answer.first if x.answer else None
+        said = message.error_text if message else ""
+        if not ends(x.status, said):
+            self._ledger.fire(session, Trigger.DELETE_REFUSED, now, f"answered {x.status}")
+            return
+        if read(x.status).came is DeleteTrigger.UNSUPPORTED:
+            self._ledger.place(session.endpoint, now).ends_sessions = False
+        self._close(session, f"DELETE of the client answered {x.status}", x)
+
+    def _close(self, session: Session, detail: str, x: Exchange | None = None) -> None:
+        trigger = Trigger.PROXY_DELETE_DONE if x is None else Trigger.DELETE_DONE
+        was_over = session.over
+        self._ledger.fire(session, trigger, self._reporter.now, detail)
+        if was_over or not session.over:
+            return
+        if x is not None:
+            session.reason, session.outcome = Reason(Why.CLIENT_DELETE, detail), None
+        self._ledger.silent(session)
+        self.evidence.forget(session)
+        self._over(session)
+        for old in session.replaced:  # another replica may still hold what a recovery replaced
+            self.asking.discard(session, old)
+        session.replaced = ()
+        self._reporter.change(session, "closed", detail, x)
+
+    def interrupted(self) -> None:
+        """What was being sent was interrupted: it is to be sent again."""
+        self.asking.queue.reset()
+        for session in list(self._ledger.sessions.values()):
+            if session.standing.server is ServerSide.DELETING:
+                self._ledger.fire(session, Trigger.PROXY_DELETE_FAILED, self._reporter.now, "interrupted")
+                self._delete(session)
+
+    # Time
+
+    @property
+    def next_timer(self) -> float | None:
+        """When there is something to be done next."""
+        if self._backlog and self.asking.queue.short:
+            return self._reporter.now
+        return sooner(self.asking.queue.next_timer, self._next_evidence)
+
+    @property
+    def stirs(self) -> bool:
+        """Whether there is anything for `pump` to do."""
+        return bool(self._backlog) or self.asking.queue.waits
+
+    @property
+    def _next_evidence(self) -> float | None:
+        time = self.evidence.next_timer
+        return None if time is None or self.policy.end == "off" or self._leaving else max(time, self._next_look)
+
+    def timer(self) -> None:
+        """Time has passed: the sessions that are due by evidence."""
+        now = self._reporter.now
+        due = self._next_evidence
+        if due is None or due > now:
+            return
+        self._next_look = now + LOOK_EVERY
+        for session, reason in self.evidence.due(now):
+            if self._ledger.fire(session, Trigger.GONE, now, reason.text):
+                self._end(session, reason, certain=False)
+
+    # A ledger from elsewhere
+
+    def may_return(self, session: Session) -> bool:
+        """Whether a session that is over is worth remembering: its client is likely to live, and to use it again."""
+        return (
+            session.standing.client is ClientSide.GONE
+            and session.reason is not None
+            and (session.reason.kind is Why.PROXY_ENDS)
+        )
+
+    def adopt(self, sessions: Iterable[Session], gone: Iterable[Client]) -> None:
+        """These sessions, and who of their clients is known to be gone, are from an earlier run."""
+        for client in gone:
+            self._ledger.gone(client, self._reporter.now)
+        for session in sessions:
+            self.evidence.watch(session, self._reporter.now)
+            if session.left:
+                self._backlog.append(Pending(session, session.reason or CUT_OFF))
+            elif session.orphaned:
+                self._backlog.append(Pending(session))
+
+
+def _is_abandoned(session: Session) -> bool:
+    return session.standing.client in (ClientSide.GONE, ClientSide.LEFT) and session.standing.server in (
+        ServerSide.ALIVE,
+        ServerSide.LOST,
+    )

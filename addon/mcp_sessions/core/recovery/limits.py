@@ -1,0 +1,152 @@
+"""How far the bringing back of sessions goes, and what is remembered of it to stop in time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..session import Session
+from ..states import RECOVERY, RecoveryState, RecoveryTrigger
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits. Times are seconds."""
+
+    attempts_per_exchange: int = 3
+    waiting_per_session: int = 1000
+    handshakes_per_client_minute: int = 60
+    deaths: int = 3
+    """Generations in a row that were lost before a single request had succeeded."""
+    rest: float = 60.0
+    """How long a session that keeps dying is left alone."""
+    backoff: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+    """How long after the n-th failed handshake in a row the next one may begin."""
+    thrash: int = 5
+    """Recoveries of one session within a minute that are called a thrash."""
+    step: float = 5.0
+    """Within which each message after the `initialize` must be answered; it is not waited for longer."""
+    restoring: float = 30.0
+    """Within which all of them must be; what is not restored by then never is."""
+    slack: float = 5.0
+    """What the shell may take beyond the time that a request has."""
+    at_once: int = 8
+    """Messages that restore a session, under way at the same time."""
+    pages: int = 20
+    """Pages of a list that are read."""
+    troubles: int = 10_000
+    """Sessions, and clients, of which it is remembered what went wrong lately."""
+
+
+MINUTE = 60.0
+
+
+class GaveUp(Exception):
+    """No recovery is tried; the text says why."""
+
+
+@dataclass(slots=True, eq=False)
+class Trouble:
+    """What went wrong with a session lately, and how its recovery stands."""
+
+    state: RecoveryState = RecoveryState.IDLE
+    until: float = 0.0
+    """When a backoff is over."""
+    failures: int = 0
+    """Handshakes in a row that failed."""
+    deaths: int = 0
+    recoveries: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    thrash_said: float = float("-inf")
+
+    def fire(self, trigger: RecoveryTrigger) -> None:
+        """Go where the table leads."""
+        self.state = RECOVERY[self.state].get(trigger, self.state)
+
+
+class Troubles:
+    """What went wrong lately, by session and by client; bounded. It has no clock: times come with what it is told."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._sessions: dict[Session, Trouble] = {}
+        self._minutes: dict[str, deque[float]] = {}
+
+    def of(self, session: Session) -> Trouble:
+        """What is known of a session."""
+        trouble = self._sessions.get(session)
+        if trouble is None:
+            if len(self._sessions) >= self.limits.troubles:
+                # The oldest that is not being brought back just now.
+                idle = (s for s, t in self._sessions.items() if t.state in (RecoveryState.IDLE, RecoveryState.BACKOFF))
+                self._sessions.pop(next(idle, session), None)
+            trouble = self._sessions[session] = Trouble()
+        return trouble
+
+    def forget(self, session: Session) -> None:
+        """The session is over."""
+        self._sessions.pop(session, None)
+
+    def worked(self, session: Session) -> None:
+        """A request of this session's present generation was answered with success."""
+        trouble = self._sessions.get(session)
+        if trouble is not None:
+            trouble.deaths = trouble.failures = 0
+            trouble.fire(RecoveryTrigger.WORKED)
+
+    def begin(self, session: Session, client: str, now: float) -> None:
+        """A handshake is to begin on behalf of this client.
+
+        Raises:
+            GaveUp: when it may not.
+        """
+        trouble = self.of(session)
+        if trouble.state is RecoveryState.BACKOFF and now >= trouble.until:
+            trouble.fire(RecoveryTrigger.WAITED)
+        if trouble.state is RecoveryState.BACKOFF:
+            why = f"{trouble.failures} handshakes failed" if trouble.failures else "it keeps dying at its first use"
+            raise GaveUp(f"{why}; next attempt in {trouble.until - now:.1f} s")
+        minute = self._minutes.setdefault(client, deque(maxlen=self.limits.handshakes_per_client_minute))
+        if len(minute) == minute.maxlen and now - minute[0] < MINUTE:
+            raise GaveUp(f"{len(minute)} handshakes for this client within a minute")
+        minute.append(now)
+        if len(self._minutes) > self.limits.troubles:
+            self._minutes.pop(next(iter(self._minutes)))
+        trouble.fire(RecoveryTrigger.BEGUN)
+
+    def begin_by_hand(self, session: Session) -> None:
+        """A handshake begins because the user wants it, backoff or not."""
+        trouble = self.of(session)
+        trouble.fire(RecoveryTrigger.WAITED)
+        trouble.fire(RecoveryTrigger.BEGUN)
+
+    def recovered(self, session: Session, now: float) -> int:
+        """The handshake is complete. How often that was so in the last minute, if it is worth saying; else 0."""
+        trouble = self.of(session)
+        trouble.fire(RecoveryTrigger.RESTORED)
+        trouble.failures = 0
+        trouble.recoveries.append(now)
+        lately = sum(1 for time in trouble.recoveries if now - time < MINUTE)
+        if lately < self.limits.thrash or now - trouble.thrash_said < MINUTE:
+            return 0
+        trouble.thrash_said = now
+        return lately
+
+    def failed(self, session: Session, now: float) -> None:
+        """The handshake failed: the next one waits."""
+        trouble = self.of(session)
+        trouble.fire(RecoveryTrigger.FAILED)
+        trouble.failures += 1
+        steps = self.limits.backoff
+        trouble.until = now + steps[min(trouble.failures, len(steps)) - 1]
+
+    def died_young(self, session: Session, now: float) -> bool:
+        """The session was lost before its present generation answered anything; whether it is to rest now."""
+        trouble = self.of(session)
+        trouble.deaths += 1
+        if trouble.deaths < self.limits.deaths:
+            return False
+        trouble.deaths = 0
+        trouble.fire(RecoveryTrigger.WAITED)
+        trouble.fire(RecoveryTrigger.TIRED)
+        trouble.until = now + self.limits.rest
+        return True

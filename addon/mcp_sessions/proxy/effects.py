@@ -1,0 +1,114 @@
+"""Carrying out what the core wants done: requests of the proxy's own, exchanges that wait, and its timer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..core.core import Core
+from ..core.decisions import DELIVER, Decision, Release, Send
+from . import clock
+from .failing import described
+from .flows import Live
+from .outbound import OwnRequests
+from .tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+
+class Effects:
+    """Fetches the core's effects: to be asked after every input. All methods are for the event loop."""
+
+    def __init__(self, core: Core, own: OwnRequests) -> None:
+        self.core = core
+        self._own = own
+        self._tasks = Tasks()
+        self._waiting: dict[str, tuple[Live, asyncio.Future[Decision]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._fetched = asyncio.Event()
+        self._closed = False
+
+    def fetch(self) -> None:
+        """Carry out what has come about, and set the timer."""
+        if self._closed:
+            return
+        for effect in self.core.effects():
+            match effect:
+                case Send():
+                    self._tasks.start(self._send(effect))
+                case Release(x, decision):
+                    _, waiting = self._waiting.get(x.id, (None, None))
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(decision)
+        due = self.core.next_timer()
+        if due != self._due:
+            self._set_timer(due)
+        self._fetched.set()
+
+    async def _send(self, send: Send) -> None:
+        outcome = await self._own.send(send.request)
+        try:
+            self.core.sent(send.tag, outcome, clock.now())
+        except Exception as e:
+            logger.error(f"mcp: error in what follows {send.request.what}: {described(e)}")
+        self.fetch()
+
+    def _set_timer(self, due: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due = due
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - clock.now()), self._go_off)
+
+    def _go_off(self) -> None:
+        self._timer = self._due = None
+        try:
+            self.core.timer(clock.now())
+        except Exception as e:
+            logger.error(f"mcp: error while weighing evidence: {described(e)}")
+        self.fetch()
+
+    # Exchanges that wait
+
+    def expect(self, live: Live) -> None:
+        """Keep an exchange waiting: whatever is decided from now on is kept for it. Before the next `fetch`."""
+        self._waiting[live.x.id] = (live, asyncio.get_running_loop().create_future())
+
+    async def decision(self, live: Live) -> Decision:
+        """Wait for what becomes of an exchange that is kept waiting. How long that may take is up to the core."""
+        _, waiting = self._waiting[live.x.id]
+        try:
+            return await waiting
+        finally:
+            self._waiting.pop(live.x.id, None)
+
+    def disconnected(self, connection_id: str) -> None:
+        """A client closed a connection: none of its exchanges waits any longer."""
+        for live, waiting in list(self._waiting.values()):
+            if live.x.connection.id == connection_id and not waiting.done():
+                self.core.hung_up(live.x, clock.now())
+                waiting.set_result(DELIVER)
+
+    # The end
+
+    def give_up(self) -> None:
+        """Send nothing more, and let all who wait have what there is."""
+        self._closed = True
+        self._set_timer(None)
+        self._tasks.cancel()
+        for _, waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(DELIVER)
+
+    async def finish(self, within: float) -> int:
+        """End what is to be ended, without second attempts; how many sessions are left after so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                while self.core.ending.busy:
+                    self._fetched.clear()
+                    await self._fetched.wait()
+        except TimeoutError:
+            pass
+        return self.core.ending.left

@@ -1,0 +1,227 @@
+"""Exchanges under way: told to the core as they proceed, and its decisions carried out on their flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from mitmproxy import ctx, http
+
+from ..core.client import Connection
+from ..core.core import Core
+from ..core.decisions import Decision, Forward, Hold, Reply
+from ..core.exchange import Finish
+from ..core.session import Session
+from ..wire import headers as h
+from ..wire.headers import header_map
+from ..wire.recognition import is_mcp
+from ..wire.sse import Event
+from . import clock, marks, resend
+from .answers import Answers
+from .arriving import Arriving, Memory
+from .effects import Effects
+from .flows import Live, address, exchange_of, note_route, set_session_id, target_of
+from .identification import Identifying
+from .metadata import PRESENTED
+from .outbound import OwnRequests
+from .streams import StreamReader, content
+from .tasks import Tasks
+
+
+class Onlookers(Protocol):
+    """Whoever looks at flows while they are under way."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anybody."""
+
+    def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
+        """Something has passed on a stream."""
+
+    def over(self, flow: http.HTTPFlow) -> None:
+        """A flow is over."""
+
+    def touch(self, session: Session) -> None:
+        """An exchange of a session is over."""
+
+
+class Exchanges:
+    """All exchanges, from the hooks' point of view."""
+
+    def __init__(
+        self,
+        core: Core,
+        effects: Effects,
+        own: OwnRequests,
+        tasks: Tasks,
+        identifying: Identifying,
+        memory: Callable[[], Memory | None],
+        onlookers: Onlookers,
+        live: dict[str, Live] | None = None,
+    ) -> None:
+        """`live` are exchanges that were under way before, by the id of their flow."""
+        self.core = core
+        self.live = live if live is not None else {}
+        self.body_limit = 1 << 20
+        """Bytes of a stream that are kept in its flow."""
+        self.ends: Callable[[], bool] = lambda: False
+        """Whether mitmproxy itself is about to end."""
+        self.answers = Answers(core, effects, own, tasks, self._over)
+        self._effects = effects
+        self._onlookers = onlookers
+        self._arriving = Arriving(tasks, identifying, memory, self._go_on)
+
+    # What a client sends
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """The head of a request was read; one whose body is streamed goes out before the body was seen."""
+        presented = flow.request.headers.get(h.SESSION_ID)
+        if presented:
+            server_id = self.core.mapped(target_of(flow.request)[0], presented, flow.client_conn.id)
+            set_session_id(flow.request.headers, server_id)
+
+    def request(
+        self, flow: http.HTTPFlow, wanted: Callable[[http.HTTPFlow], bool] | None
+    ) -> Coroutine[Any, Any, None] | None:
+        """A request was read; it is looked at if it is MCP and `wanted`."""
+        request, client, core = flow.request, flow.client_conn, self.core
+        data = request.data
+        verb, (endpoint, url), headers = request.method, target_of(request), header_map(data.headers.fields)
+        if not is_mcp(verb, headers, data.content, core.ledger.knows(endpoint)):
+            return None
+        if wanted is not None and not wanted(flow):
+            return None
+        connection = core.ledger.connections.get(client.id) or core.connected(
+            client.id, address(client.peername), address(client.sockname), clock.now()
+        )
+        return self._arriving.take(
+            core, Live(exchange_of(flow.id, verb, endpoint, url, headers, data.content, connection), flow)
+        )
+
+    def _go_on(self, live: Live) -> Coroutine[Any, Any, None] | None:
+        """Enough is known about who sends a request."""
+        x, flow = live.x, live.flow
+        self.live[flow.id] = live
+        decision = self.core.requested(x, clock.now())
+        if self._onlookers.any:  # somebody may look at it before it is answered
+            marks.annotate(flow, x)
+        note_route(live)
+        if isinstance(decision, Hold):
+            self._effects.expect(live)
+            self._effects.fetch()
+            return self._held(live)
+        self._effects.fetch()
+        self._send_on(live, decision)
+        return None
+
+    async def _held(self, live: Live) -> None:
+        self._send_on(live, await self._effects.decision(live))
+
+    def _send_on(self, live: Live, decision: Decision) -> None:
+        match decision:
+            case Forward(session_id):
+                if session_id is not None and live.x.presented is not None:
+                    live.flow.metadata[PRESENTED] = live.x.presented
+                set_session_id(live.flow.request.headers, session_id)
+            case Reply(status):
+                live.settled = True
+                live.flow.response = http.Response.make(status)
+            case _:
+                pass
+
+    # What a server answers
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """The head of an answer was read."""
+        live, response = self.live.get(flow.id), flow.response
+        if live is None or live.settled or response is None:
+            return
+        x = live.x
+        head = self.core.head(x, response.status_code, header_map(response.headers.fields), clock.now())
+        set_session_id(response.headers, head.session_id)
+        if x.opened is not None:
+            note_route(live)
+        if head.stream:
+
+            def on_event(event: Event, at: float) -> None:
+                self.core.event(x, event, at)
+                self._effects.fetch()
+
+            live.reader = StreamReader(flow, on_event, self.body_limit, self._showing(live))
+            live.reader.prefix = head.first
+            marks.annotate(flow, x)
+            response.stream = live.reader
+            self._effects.fetch()
+
+    def _showing(self, live: Live) -> Callable[[], None] | None:
+        """What is to be called when a stream moves on, so that those who look at it see it."""
+        if not self._onlookers.any:
+            return None
+
+        def show() -> None:
+            if live.reader is not None:
+                self._onlookers.changed(live.flow, live.reader)
+
+        return show
+
+    def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """An answer was read whole, or a stream has ended."""
+        live = self.live.get(flow.id)
+        if live is None or flow.response is None:
+            return None
+        # Another addon, or an option, may have it streamed: then the client has it already.
+        if live.reader is not None or live.settled or flow.response.stream:
+            self._over(live)
+            return None
+        try:
+            pending = self.answers.carry_out(live, self.core.answered(live.x, content(flow.response), clock.now()))
+        except Exception:
+            self.live.pop(flow.id, None)
+            raise
+        if pending is not None:
+            self._effects.fetch()
+        return pending
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """A flow broke off."""
+        by_client = resend.broken_by_client(flow)
+        live = self.live.get(flow.id)
+        if live is None:
+            return
+        if live.reader is not None:
+            live.reader.finish()
+        self._over(live, self._finish_of(live, by_client))
+
+    def _finish_of(self, live: Live, by_client: bool) -> Finish:
+        if not by_client:
+            return Finish.SERVER
+        last = max(live.x.connection.last_active, live.reader.read_at if live.reader else 0.0)
+        if self.ends() or clock.now() - last >= ctx.options.tcp_timeout - 1:
+            return Finish.PROXY  # it was mitmproxy that closed the connection
+        return Finish.CLIENT
+
+    def _over(self, live: Live, finish: Finish = Finish.COMPLETE) -> None:
+        flow, x = live.flow, live.x
+        self.live.pop(flow.id, None)
+        if live.reader is not None and live.reader.unread:
+            x.unread = True
+        self._onlookers.over(flow)
+        self.core.finished(x, finish, clock.now())
+        live.note_process(flow)
+        marks.annotate(flow, x)
+        if x.session is not None:
+            self._onlookers.touch(x.session)
+        self._effects.fetch()
+
+    def disconnected(self, connection_id: str) -> Connection | None:
+        """A client closed a connection; it, if it was one that carried MCP."""
+        connection = self.core.disconnected(connection_id, clock.now())
+        if connection is not None:
+            self._effects.disconnected(connection_id)
+            self._effects.fetch()
+        return connection
+
+    def flow_of(self, flow_id: str) -> http.HTTPFlow | None:
+        """The flow of an exchange that is under way."""
+        live = self.live.get(flow_id)
+        return None if live is None else live.flow

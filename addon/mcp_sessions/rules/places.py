@@ -1,0 +1,39 @@
+"""What is remembered of an endpoint: what it hands out, how it behaves, which headers its tools ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .tables import Recent
+
+ASSIGNED_LIMIT = 10_000
+"""Session ids of an endpoint of which it is known that they were handed out (as hashes)."""
+TOOLS_LIMIT = 2_000
+"""Tools of an endpoint whose `x-mcp-header` annotations are known."""
+
+
+class Annotated(NamedTuple):
+    """A parameter of a tool that is to be mirrored into a header."""
+
+    path: tuple[str, ...]
+    header: str
+    kind: str
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """What is remembered of an endpoint."""
+
+    assigns: bool = False
+    """It assigned a session id to some `initialize`."""
+    modern: bool = False
+    """It has shown that it speaks 2026-07-28."""
+    refuses_delete: bool = False
+    latest: Recent[str, None] = field(default_factory=lambda: Recent(16))
+    handed_out: Recent[int, None] = field(default_factory=lambda: Recent(ASSIGNED_LIMIT))
+    tools: Recent[tuple[str, str], tuple[float, tuple[Annotated, ...]]] = field(
+        default_factory=lambda: Recent(TOOLS_LIMIT)
+    )
+    """By credentials and name: until when it holds, and what is annotated."""
+    said: set[str] = field(default_factory=set)

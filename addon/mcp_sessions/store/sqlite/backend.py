@@ -1,0 +1,88 @@
+"""The SQLite file as a `Store`: one thread that reads and writes it, and what to tell the user when that fails."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..proxies import Proxy
+from ..rows import Key, Row
+from ..store import Problem, Wanted
+from .file import File, Unusable
+from .thread import Thread
+
+NOT_REMEMBERED = "sessions are not remembered on disk in this run"
+
+
+class SqliteStore:
+    """A file that proxies of one host share. All its problems are final: after the first, nothing more is done."""
+
+    def __init__(self, path: Path, proxy: Proxy | None = None, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since the epoch; all who share the file go by the same."""
+        self._file = File(path, proxy or Proxy.here(), clock)
+        self._thread = Thread("mcp-ledger")
+        self._problem: Problem | None = None
+
+    async def open(self) -> str:
+        """Open the file, make it, or bring it up to date. A damaged one is set aside, and a new one begun."""
+        return await self._do(self._file.open)
+
+    async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
+        """The rows of proxies that are no more."""
+        return await self._do(lambda: self._file.take_over(wanted))
+
+    async def claim(self, key: Key) -> Row | None:
+        """The row of this session, whoever has it."""
+        return await self._do(lambda: self._file.claim(key))
+
+    async def write(self, rows: Iterable[Row]) -> None:
+        """Remember these rows."""
+        await self._do(lambda: self._file.write(rows, ()))
+
+    async def forget(self, keys: Iterable[Key]) -> None:
+        """Forget the rows with these keys."""
+        await self._do(lambda: self._file.write((), keys))
+
+    def leave(self, rows: Iterable[Row], keys: Iterable[Key], within: float) -> None:
+        """Write the last, let go of all, and close the file."""
+
+        def leave() -> None:
+            if not self._file.is_open:  # it ends before it has quite begun
+                self._file.open()
+            self._file.write(rows, keys)
+            self._file.leave()
+
+        try:
+            self._thread.last(lambda: self._try(leave), within)
+        except TimeoutError:
+            raise self._final(f"{self._file.path}: the disk does not keep up") from None
+
+    async def _do[T](self, call: Callable[[], T]) -> T:
+        return await self._thread.do(lambda: self._try(call))
+
+    # In the thread
+
+    def _try[T](self, call: Callable[[], T]) -> T:
+        if self._problem is not None:
+            raise self._problem
+        path = self._file.path
+        try:
+            return call()
+        except Unusable as e:
+            problem = self._final(str(e))
+        except sqlite3.OperationalError as e:
+            problem = self._final(f"{path} can't be used any more ({e})")
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError) as e:
+            problem = self._final(f"{path}: {type(e).__name__}")  # an error in this program: the file is as it was
+        except sqlite3.DatabaseError as e:
+            problem = self._final(f"{path} is damaged ({e}) and was renamed to {self._file.set_aside().name}")
+        except Exception as e:
+            problem = self._final(f"{path}: {type(e).__name__}")
+        self._file.close()
+        self._problem = problem
+        raise problem
+
+    def _final(self, line: str) -> Problem:
+        return Problem(f"{line}; {NOT_REMEMBERED}", final=True)

@@ -1,0 +1,398 @@
+"""Whatever the order of calls, refusals, answers, hang-ups, deaths, timeouts and whims: the promises hold.
+
+No request is lost and none is executed twice; a session whose client lives is not ended, unless by hand or at the
+proxy's exit; one that its client has ended is not brought back; whatever is under way comes to an end.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from core.world import DELETE, Peer, World, initialized, outcome
+from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
+from mcp_sessions.core.ending.deletions import Deletion
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.recovery.handshake import Step
+from mcp_sessions.core.recovery.recovery import Attempt, Recovery
+from mcp_sessions.core.states import ClientSide, ServerSide
+from mcp_sessions.wire.headers import HeaderMap
+
+ID = "the-id-that-the-client-knows"
+PEERS = (
+    Peer(pid=1, connection="c1", token="t"),
+    Peer(pid=2, connection="c2", token="t"),
+    Peer(pid=None, host="10.0.0.9", connection="c3", token="t"),
+    Peer(pid=None, host="10.0.0.7", connection="c4", token="another"),
+)
+"""Two processes of this host, somebody elsewhere, and a stranger whom the server does not accept."""
+STRANGER = 3
+DELETE_ANSWERS = (200, 204, 404, 405, 401, 429, 500, None)
+STREAM = HeaderMap(((b"content-type", b"text/event-stream"),))
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Clients with many calls, a server that forgets, a user with whims, and the core between them.
+
+    The server executes a call when it knows the session that the call was sent with, and refuses it otherwise.
+    """
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World(mcp_end_after_idle=100, mcp_end_after_stream=20)
+        self.session = self.world.open(ID, peer=PEERS[0])
+        self.known: set[str] = {ID}
+        self.generations = 0
+        self.made: set[str] = set()
+        """Sessions that the server has made for the proxy."""
+        self.at_server: dict[str, tuple[Exchange, str, int]] = {}
+        self.waiting: dict[str, Exchange] = {}
+        self.streams: dict[str, Exchange] = {}
+        self.executed: dict[str, int] = {}
+        self.answered: set[str] = set()
+        self.hung_up: set[str] = set()
+        self.sent: set[str] = set()
+        self.dead: set[int] = set()
+        self.used_by: set[int] = {0}
+        self.ended_by_client = self.ended_by_hand = self.exiting = False
+        self.was_left = False
+        self.seen: dict[int, Send] = {}
+        """DELETEs of the proxy's own that were to be sent when somebody looked last."""
+        self.gave_up = False
+        """A DELETE of the proxy's own was not answered well, or got lost."""
+        self.quiet_since = self.world.now
+
+    # Clients
+
+    @rule(who=st.integers(0, len(PEERS) - 1))
+    def call(self, who: int) -> None:
+        if who not in self.dead:
+            if who in (0, 1):  # of anybody else it counts as soon as the server has accepted it
+                self.used_by.add(who)
+                self.quiet_since = self.world.now
+            self._on_request(*self.world.call(ID, peer=PEERS[who]), who)
+
+    @precondition(lambda self: not self.dead & {0})
+    @rule()
+    def listen(self) -> None:
+        self._on_request(*self.world.send(verb="GET", session=ID, peer=PEERS[0]), 0)
+
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data(), how=st.sampled_from(list(Finish)))
+    def stream_ends(self, data: st.DataObject, how: Finish) -> None:
+        x = self.streams.pop(data.draw(st.sampled_from(sorted(self.streams))))
+        self.answered.add(x.id)
+        self.world.finish(x, how)
+        self._take_releases()
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def hang_up_while_waiting(self, data: st.DataObject) -> None:
+        x = self.waiting.pop(data.draw(st.sampled_from(sorted(self.waiting))))
+        self.hung_up.add(x.id)
+        if x.verb == "DELETE":
+            self.ended_by_client = True
+        self.world.hang_up(x)
+        self._take_releases()
+
+    @precondition(lambda self: self.at_server)
+    @rule(data=st.data(), how=st.sampled_from([Finish.CLIENT, Finish.SERVER]))
+    def break_off(self, data: st.DataObject, how: Finish) -> None:
+        x, _, who = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
+        self.hung_up.add(x.id)
+        if x.verb == "DELETE" and who != STRANGER:
+            self.ended_by_client = True
+        self.world.finish(x, how)
+        self._take_releases()
+
+    @rule(who=st.integers(0, 2))
+    def delete(self, who: int) -> None:
+        if who not in self.dead:
+            self._on_request(*self.world.send(verb="DELETE", session=ID, peer=PEERS[who]), who)
+
+    @rule(who=st.integers(0, 1))
+    def die(self, who: int) -> None:
+        self.dead.add(who)
+        self.world.disconnected(PEERS[who].connection, self.world.now)
+        self.world.dies(PEERS[who])
+        self._take_releases()
+
+    @rule(who=st.integers(0, len(PEERS) - 1))
+    def disconnect(self, who: int) -> None:
+        self.world.disconnected(PEERS[who].connection, self.world.now)
+
+    # The server
+
+    @rule()
+    def forget(self) -> None:
+        self.known.clear()
+
+    @precondition(lambda self: self.at_server)
+    @rule(data=st.data(), stream=st.booleans())
+    def answer(self, data: st.DataObject, stream: bool) -> None:
+        x, sent_with, who = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
+        if sent_with not in self.known or who == STRANGER:
+            self._on_answer(x, self.world.lose(x), who)
+        elif x.verb == "DELETE":
+            self.known.discard(sent_with)
+            self.ended_by_client = True
+            self._on_answer(x, self.world.answer(x, 200), who)
+        elif x.verb == "GET" or stream:
+            self._accepted(who)
+            self.executed[x.id] = self.executed.get(x.id, 0) + (x.verb == "POST")
+            assert self.world.head(x, 200, STREAM, self.world.now).stream
+            self.streams[x.id] = x
+        else:
+            self._accepted(who)
+            self.executed[x.id] = self.executed.get(x.id, 0) + 1
+            self._on_answer(x, self.world.works(x), who)
+        self._take_releases()
+
+    def _accepted(self, who: int) -> None:
+        self.used_by.add(who)
+        self.quiet_since = self.world.now
+
+    @precondition(lambda self: self.at_server)
+    @rule(data=st.data(), status=st.sampled_from([500, 503, 401]))
+    def refuse_for_now(self, data: st.DataObject, status: int) -> None:
+        x, _, who = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
+        self._on_answer(x, self.world.answer(x, status, b"busy"), who)
+        self._take_releases()
+
+    @precondition(lambda self: self.world.sends)
+    @rule(data=st.data(), works=st.booleans(), status=st.sampled_from(DELETE_ANSWERS))
+    def answer_own(self, data: st.DataObject, works: bool, status: int | None) -> None:
+        """A request of the proxy's own is answered."""
+        number = data.draw(st.integers(0, len(self.world.sends) - 1))
+        send = self.world.sends.pop(number)
+        self.world.sent(send, self._own(send, works, status), self.world.now)
+        self._take_releases()
+
+    def _own(self, send: Send, works: bool, status: int | None) -> Outcome:
+        what = send.request.what
+        if what == DELETE:
+            if status in (200, 204, 404):
+                self.known.discard(dict(send.request.headers)["mcp-session-id"])
+            else:
+                self.gave_up = True
+            return outcome(status) if status else Outcome(problem="connection refused")
+        if what != "initialize":
+            return outcome(200, {"jsonrpc": "2.0", "id": 1, "result": {}}) if works else Outcome(problem="no answer")
+        if not works:
+            return outcome(503, b"") if status else Outcome(problem="not answered within 30 s")
+        self.generations += 1
+        new_id = f"generation-{self.generations}"
+        self.known.add(new_id)
+        self.made.add(new_id)
+        return outcome(200, initialized("own"), session=new_id)
+
+    # Time, and the user
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 30.0, 101.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.wait(seconds)
+        self._take_releases()
+
+    @rule(kept=st.booleans())
+    def keep(self, kept: bool) -> None:
+        self.world.core.keep(self.session, kept, self.world.now)
+        self.world.fetch()
+
+    @rule()
+    def reinit(self) -> None:
+        try:
+            self.world.core.reinit(self.session, self.world.now)
+        except ValueError:
+            return
+        self.world.fetch()
+
+    @rule()
+    def end(self) -> None:
+        try:
+            self.world.core.end(self.session, self.world.now)
+        except ValueError:
+            return
+        self.ended_by_hand = True
+        self.world.fetch()
+        self._take_releases()
+
+    @rule()
+    def reload(self) -> None:
+        """The script is loaded anew: who waits is let go, and what the proxy had sent is lost."""
+        waiting, self.waiting = self.waiting, {}
+        for x in waiting.values():
+            if x.status is None:  # it was held: it goes out as it is
+                self._on_request(x, Forward(), 0)
+            else:
+                self._on_answer(x, Deliver(), 0)
+                self.world.finish(x)
+        self.world.sends.clear()
+        self.gave_up = True
+        self.world.core.interrupted(self.world.now)
+        self.world.fetch()
+        assert not self.world.released()
+
+    # What the shell does
+
+    def _take_releases(self) -> None:
+        for release in self.world.released():
+            assert release.exchange.id in self.waiting, "released once, and only who waits"
+            x = self.waiting.pop(release.exchange.id)
+            if isinstance(release.decision, Forward):
+                self._on_request(x, release.decision, 0)
+            else:
+                self._on_answer(x, release.decision, 0)
+
+    def _on_request(self, x: Exchange, decision: Decision, who: int) -> None:
+        self.sent.add(x.id)
+        match decision:
+            case Forward(session_id):
+                self.at_server[x.id] = (x, session_id or ID, who)
+            case Hold():
+                assert who != STRANGER
+                self.waiting[x.id] = x
+            case Reply():
+                self.answered.add(x.id)
+            case _:
+                raise AssertionError(decision)
+        self._take_releases()
+
+    def _on_answer(self, x: Exchange, decision: Decision, who: int) -> None:
+        match decision:
+            case Hold():
+                assert who != STRANGER
+                self.waiting[x.id] = x
+            case Resend(session_id):
+                assert x.id not in self.executed, "what was executed is not sent again"
+                assert x.attempts
+                self.at_server[x.id] = (x, session_id, who)
+            case Deliver() | Reply():
+                assert x.id not in self.answered
+                self.answered.add(x.id)
+                if x.verb == "DELETE" and x.status == 404:
+                    self.ended_by_client = True
+            case _:
+                raise AssertionError(decision)
+
+    # What always holds
+
+    @invariant()
+    def nothing_is_executed_twice(self) -> None:
+        assert all(times <= 1 for times in getattr(self, "executed", {}).values())
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        if not hasattr(self, "sent"):
+            return
+        accounted = self.answered | self.hung_up | self.at_server.keys() | self.waiting.keys() | self.streams.keys()
+        assert self.sent <= accounted
+        attempts = self.world.core._recovery.attempts.values()
+        under_way = [send for send in self.world.sends if getattr(send.tag, "attempt", None) in attempts]
+        assert not self.waiting or under_way, "whoever waits, waits for a handshake that is under way"
+        openings = [send.tag for send in self.world.sends if send.request.what == "initialize"]
+        not_late = [tag for tag in openings if isinstance(tag, Step) and _deadline(tag) > self.world.now]
+        assert len(not_late) <= 1, "one handshake at a time"
+
+    @invariant()
+    def only_the_abandoned_are_ended(self) -> None:
+        if not hasattr(self, "sent"):
+            return
+        standing = self.session.standing
+        deletes = {id(s): s for s in self.world.sends if isinstance(s.tag, Deletion) and s.tag.final}
+        if deletes.keys() - self.seen.keys():
+            quiet = self.world.now - self.quiet_since >= 20 and 2 in self.used_by
+            meant = self.ended_by_client or self.ended_by_hand
+            assert meant or quiet or self.used_by <= self.dead, "a session whose client lives is not ended"
+        self.seen = deletes
+        assert not self.was_left or standing.client is ClientSide.LEFT, "what was ended by its client stays so"
+        self.was_left = standing.client is ClientSide.LEFT
+        if standing.server is ServerSide.RECOVERING:
+            assert self.session in self.world.core._recovery.attempts
+        else:
+            assert self.session not in self.world.core._recovery.attempts
+        assert len(self.world.deleting) <= 4
+
+    @invariant()
+    def the_counts_are_right(self) -> None:
+        if not hasattr(self, "sent"):
+            return
+        ledger = self.world.core.ledger
+        assert ledger.tally.total() == len(ledger.sessions)
+        assert all(ledger.tally[session.state] >= 1 for session in ledger.sessions.values())
+        assert ledger.streams == sum(len(session.streams) for session in ledger.sessions.values())
+
+    def teardown(self) -> None:
+        """Let everything come to its end: nobody waits for ever, and what is to be ended is ended."""
+        if not hasattr(self, "sent"):
+            return
+        self.world.core.keep(self.session, False, self.world.now)
+        for who in (0, 1):
+            self.die(who)
+        for _ in range(2000):
+            if self.world.sends:
+                send = self.world.sends.pop(0)
+                self.world.sent(send, self._own(send, True, 200), self.world.now)
+                self._take_releases()
+            elif self.at_server:
+                x, _sent, who = self.at_server.pop(next(iter(self.at_server)))
+                self._on_answer(x, self.world.answer(x, 500, b"busy"), who)
+            elif self.streams:
+                self.world.finish(self.streams.pop(next(iter(self.streams))), Finish.SERVER)
+            else:
+                self.disconnect(2)
+                self.disconnect(STRANGER)
+                before = self.world.now
+                self.world.wait(200)
+                if not self.world.sends and self.world.now > before and self.session.state.value in ("closed", "stuck"):
+                    break
+        assert not self.waiting
+        assert self.session.standing.server in (ServerSide.DELETED, ServerSide.STUCK)
+        assert not self.world.sends
+        if self.session.standing.server is ServerSide.DELETED and not self.gave_up:
+            assert not self.made & self.known, "what was made for the proxy does not stay behind"
+        assert self.world.core.next_timer() is None, "nothing is left to be done"
+
+
+def _deadline(step: Step) -> float:
+    assert isinstance(step.attempt, Attempt)
+    return step.attempt.deadline
+
+
+TestCoreMachine = CoreMachine.TestCase
+TestCoreMachine.settings = settings(
+    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def test_the_machine_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: a session is ended although one of its clients lives. The machine must notice."""
+    monkeypatch.setattr("mcp_sessions.core.session.Session.orphaned", property(lambda _: True))
+    machine = CoreMachine()
+    machine.begin()
+    machine.call(1)
+    machine.die(1)
+    with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
+        machine.only_the_abandoned_are_ended()
+
+
+def test_the_machine_sees_a_second_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: whoever is refused begins a handshake of its own. The machine must notice."""
+
+    def careless(self: Recovery, session: Any, x: Exchange) -> Any:
+        self.attempts.pop(session, None)
+        return original(self, session, x)
+
+    original = Recovery._refused
+    monkeypatch.setattr(Recovery, "_refused", careless)
+    machine = CoreMachine()
+    machine.begin()
+    machine.call(0)
+    machine.call(0)
+    machine.forget()
+    for x, _, who in list(machine.at_server.values()):
+        machine.at_server.pop(x.id)
+        machine._on_answer(x, machine.world.lose(x), who)
+    with pytest.raises(AssertionError, match="one handshake at a time"):
+        machine.nothing_is_forgotten()

@@ -1,0 +1,421 @@
+"""Core and store in step: what changes is written soon, once, and what others left comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from mcp_sessions.core.client import Client
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.decisions import Send
+from mcp_sessions.core.policy import Policy
+from mcp_sessions.core.reporter import Reporter
+from mcp_sessions.core.session import Session
+from mcp_sessions.core.states import ClientSide, Reason, ServerSide, State, Trigger, Why
+from mcp_sessions.processes.place import Place
+from mcp_sessions.processes.process import read
+from mcp_sessions.store import Keeping, Key, Problem, Row, SqliteStore, Store, rows
+from mcp_sessions.store import keeping as module
+from mcp_sessions.store.store import Wanted
+
+from .backends import a_proxy
+from .samples import ENDPOINT, NOW, a_client, a_row, a_session
+
+C, S = ClientSide, ServerSide
+
+
+class Fake:
+    """A store in memory, shared by all that are given the same rows; it fails when told to."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.free = {row[:5]: row for row in rows}
+        self.rows: dict[Key, Row] = {}
+        self.said: list[str] = []
+        self.problem: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def _say(self, what: str) -> None:
+        self.said.append(what)
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.problem is not None:
+            raise self.problem
+
+    async def open(self) -> str:
+        await self._say("open")
+        return ""
+
+    async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
+        await self._say("take over")
+        rows = [row for row in self.free.values() if wanted is None or wanted(row)]
+        for row in rows:
+            self.rows[row[:5]] = self.free.pop(row[:5])
+        return rows
+
+    async def claim(self, key: Key) -> Row | None:
+        await self._say("claim")
+        return self.free.get(key)
+
+    async def write(self, rows: Iterable[Row]) -> None:
+        found = list(rows)
+        await self._say(f"write {len(found)}")
+        self.rows.update((row[:5], row) for row in found)
+
+    async def forget(self, keys: Iterable[Key]) -> None:
+        found = list(keys)
+        await self._say(f"forget {len(found)}")
+        for key in found:
+            self.rows.pop(key, None)
+
+    def leave(self, rows: Iterable[Row], keys: Iterable[Key], within: float) -> None:
+        self.said.append("leave")
+        self.rows.update((row[:5], row) for row in rows)
+        for key in keys:
+            self.rows.pop(key, None)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        return {row.client_id: row.server_id for row in self.rows.values()}
+
+
+class Shell:
+    """What `addon.py` is to a `Keeping`."""
+
+    def __init__(self, store: Store) -> None:
+        self.now = NOW
+        self.core = Core(Policy(), Reporter(lambda record: None))
+        self.taken: list[Client] = []
+        self.woken = 0
+        self.keeping = Keeping(self.core, store, lambda: self.now, self.taken.extend, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def enter(self, session: Session) -> Session:
+        self.core.ledger.open(session, self.now)
+        self.core.reporter.changed(session)
+        return session
+
+
+@asynccontextmanager
+async def running(store: Store) -> AsyncIterator[Shell]:
+    shell = Shell(store)
+    try:
+        await asyncio.wait_for(shell.keeping.loaded(), 5)
+        yield shell
+    finally:
+        shell.keeping.close()
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY", 0.01)
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110  # a store tells nobody
+            await asyncio.sleep(0.002)
+
+
+async def test_what_changes_is_written_soon_and_at_once() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        session = shell.enter(a_session("one"))
+        await asyncio.sleep(0.002)
+        shell.enter(a_session("two"))
+        shell.core.ledger.remap(session, "one-1")
+        await until(lambda: store.rows)
+        assert store.ids == {"one": "one-1", "two": "two"}
+        assert store.said == ["open", "take over", "write 2"]
+        shell.core.ledger.fire(session, Trigger.DELETE_DONE, NOW)
+        shell.core.reporter.changed(session)
+        await until(lambda: store.ids == {"two": "two"})
+        assert store.said[3:] == ["forget 1"]
+
+
+async def test_many_are_written_in_slices() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        for number in range(450):
+            shell.enter(a_session(str(number)))
+        await until(lambda: len(store.rows) == 450)
+        assert store.said[2:] == ["write 200", "write 200", "write 50"]
+
+
+async def test_sessions_that_are_older_than_the_store_are_written(tmp_path: Path) -> None:
+    store = Fake()
+    shell = Shell(store)
+    shell.keeping.close()
+    shell.enter(a_session("one"))
+    again = Fake()
+    keeping = Keeping(shell.core, again, lambda: NOW, shell.taken.extend, shell.wake)
+    await until(lambda: again.ids == {"one": "one"})
+    keeping.close()
+
+
+async def test_uses_are_noted_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATER", 0.05)
+    store = Fake()
+    async with running(store) as shell:
+        session = shell.enter(a_session("one"))
+        await until(lambda: store.rows)
+        session.last_used = NOW + 7
+        shell.core.ledger.touched[session] = None
+        await until(lambda: next(iter(store.rows.values())).last_used == NOW + 7)
+        assert not shell.core.ledger.touched
+
+
+async def test_a_session_that_may_return_is_remembered() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        over = a_session("over", C.GONE, S.DELETED, reason=Reason(Why.PROXY_ENDS, "in other words"))
+        shell.enter(over)
+        shell.enter(a_session("dead", C.GONE, S.DELETED, reason=Reason(Why.IDLE, "the proxy ends")))
+        await until(lambda: store.rows)
+        assert store.ids == {"over": "over"}
+    assert over.standing.client is C.GONE
+    async with running(Fake(store.rows.values())) as shell:
+        found = shell.core.ledger.find(ENDPOINT, "over")
+        assert found is not None
+        assert shell.core.ending.may_return(found)
+
+
+async def test_one_id_used_for_another_session() -> None:
+    """What then still changes about the first is not written over the second."""
+    store = Fake()
+    async with running(store) as shell:
+        first = shell.enter(a_session("one", server_id="first"))
+        shell.enter(a_session("one", server_id="second"))
+        shell.core.reporter.changed(first)
+        await until(lambda: store.rows)
+        shell.core.ledger.fire(first, Trigger.DELETE_DONE, NOW)
+        shell.core.reporter.changed(first)
+        shell.enter(a_session("other"))
+        await until(lambda: len(store.rows) == 2)
+        assert store.ids["one"] == "second"
+        assert not any("forget" in said for said in store.said)
+
+
+async def test_the_rest_is_written_at_the_end_also_what_was_under_way() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        shell.enter(a_session("under way"))
+        store.gate.clear()
+        await until(lambda: "write 1" in store.said)
+        shell.enter(a_session("noted"))
+        touched = a_session("touched")
+        shell.core.ledger.open(touched, NOW)
+        shell.core.ledger.touched[touched] = None
+        assert not store.rows
+    assert set(store.ids) == {"under way", "noted", "touched"}
+    assert store.said[-1] == "leave"
+    shell.enter(a_session("late"))
+    shell.keeping.close()
+    await asyncio.sleep(0.05)
+    assert store.said.count("leave") == 1
+    assert "late" not in store.ids
+
+
+async def test_what_an_earlier_run_left(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    me = read(os.getpid())
+    assert me is not None
+    living, dead = a_client(me.pid, me.started), a_client(me.pid, me.started - 1)
+    store = Fake(
+        [
+            a_row("living", owners=(living,)),
+            a_row("living-too", owners=(living,)),
+            a_row("dead", owners=(dead,)),
+            a_row("left", C.LEFT, owners=(living,)),
+            a_row("stuck", C.GONE, S.STUCK, outcome=Reason(Why.NEEDS_CREDENTIALS, "x"), owners=(dead,)),
+            a_row("wrong")._replace(client="dancing"),
+            a_row("strange")._replace(owners="{"),
+        ]
+    )
+    async with running(store) as shell:
+        ledger = shell.core.ledger
+        states = {session.client_id: session.state for session in ledger.sessions.values()}
+        assert states == {
+            "living": State.OPEN,
+            "living-too": State.OPEN,
+            "dead": State.OPEN,
+            "left": State.ABANDONED,
+            "stuck": State.STUCK,
+        }
+        assert [client.pid for client in shell.taken] == [me.pid]
+        assert shell.woken == 1
+        ended = {effect.request.session.client_id for effect in shell.core.effects() if isinstance(effect, Send)}
+        assert ended == {"dead", "left"}
+    lines = [record.getMessage() for record in caplog.records]
+    assert "mcp: 5 sessions known from an earlier run; 1 of them could not be ended, see mcp.sessions" in lines
+    assert lines.count("mcp: a row of the stored ledger can't be read: ValueError") == 1
+    assert lines.count("mcp: a row of the stored ledger can't be read: ValidationError") == 1
+
+
+async def test_its_client_was_faster() -> None:
+    store = Fake([a_row("one", server_id="stored", owners=(a_client(1),))])
+    store.gate.clear()
+    shell = Shell(store)
+    mine = shell.enter(a_session("one", server_id="mine"))
+    store.gate.set()
+    await shell.keeping.loaded()
+    assert shell.core.ledger.find(ENDPOINT, "one") is mine
+    assert not shell.core.ledger.clients
+    assert (shell.taken, shell.woken) == ([], 0)
+    shell.keeping.close()
+    assert store.ids == {"one": "mine"}
+
+
+async def test_an_id_that_another_proxy_knows() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        store.free = {row[:5]: row for row in [a_row("theirs", server_id="theirs-2")]}
+        store.gate.clear()
+        asked = [asyncio.create_task(shell.keeping.recall(ENDPOINT, "theirs")) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in asked)  # all wait for the one answer
+        store.gate.set()
+        await asyncio.gather(*asked)
+        found = shell.core.ledger.find(ENDPOINT, "theirs")
+        assert found is not None
+        assert found.server_id == "theirs-2"
+        assert store.said.count("claim") == 1
+        assert shell.woken == 1
+        for _ in range(3):
+            await shell.keeping.recall(ENDPOINT, "nobody's")
+        assert store.said.count("claim") == 2
+        store.problem = Problem("no answer", final=False)
+        await shell.keeping.recall(ENDPOINT, "perhaps")
+        store.problem = None
+        await shell.keeping.recall(ENDPOINT, "perhaps")  # that it is not known was not known
+        assert store.said.count("claim") == 4
+
+
+async def test_what_a_proxy_that_died_meanwhile_left_to_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROUND", 0.02)
+    store = Fake()
+    async with running(store) as shell:
+        dead, unknown = a_row("dead", owners=(a_client(2**22 - 1),)), a_row("unknown")
+        store.free = {row[:5]: row for row in (dead, unknown)}
+        await until(lambda: shell.core.ledger.find(ENDPOINT, "dead"))
+        assert shell.core.ledger.find(ENDPOINT, "unknown") is None
+        assert [effect.request.verb for effect in shell.core.effects() if isinstance(effect, Send)] == ["DELETE"]
+
+
+async def test_a_store_that_fails_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    store = Fake([a_row("theirs")])
+    store.problem = Problem("it does not answer", final=False)
+    async with running(store) as shell:  # nobody is kept waiting
+        shell.enter(a_session("mine"))
+        await until(lambda: store.said.count("open") > 3)
+        store.problem = None
+        await until(lambda: len(store.rows) == 2)
+        assert shell.core.ledger.find(ENDPOINT, "theirs") is not None
+        store.problem = Problem("it does not answer", final=False)
+        session = shell.enter(a_session("later"))
+        await until(lambda: store.said.count("write 1") > 2)
+        shell.core.ledger.remap(session, "later-1")
+        store.problem = None
+        await until(lambda: "later" in store.ids)
+        assert store.ids["later"] == "later-1"
+    assert [record.getMessage() for record in caplog.records] == ["mcp: it does not answer"] * 2
+
+
+async def test_a_store_that_fails_for_good(caplog: pytest.LogCaptureFixture) -> None:
+    store = Fake()
+    async with running(store) as shell:
+        store.problem = Problem("it is broken", final=True)
+        shell.enter(a_session("one"))
+        await until(lambda: caplog.records)
+        said = len(store.said)
+        shell.enter(a_session("two"))
+        await shell.keeping.recall(ENDPOINT, "three")
+        await asyncio.sleep(0.05)
+        assert len(store.said) == said
+        assert not shell.core.reporter.followers
+    assert [record.getMessage() for record in caplog.records] == ["mcp: it is broken"]
+    assert "leave" not in store.said
+
+
+async def test_an_error_in_here_is_told_and_the_rest_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Fake()
+
+    def row_of(session: Session, place: Place) -> Row:
+        if session.client_id == "bad":
+            raise AttributeError
+        return rows.row_of(session, place)
+
+    monkeypatch.setattr(module, "row_of", row_of)
+    async with running(store) as shell:
+        bad = shell.enter(a_session("bad"))
+        shell.enter(a_session("one"))
+        await until(lambda: store.rows)
+        store.problem = ValueError("in the store")
+        shell.enter(a_session("two"))
+        await until(lambda: len(caplog.records) == 2)
+        store.problem = None
+        shell.enter(a_session("three"))
+        await until(lambda: "three" in store.ids)
+        shell.core.reporter.changed(bad)
+    assert {"one", "three"} <= set(store.ids)
+    assert store.said[-1] == "leave"
+    lines = {record.getMessage() for record in caplog.records}
+    assert lines == {f"{module.ERROR}: AttributeError", f"{module.ERROR}: ValueError"}
+
+
+async def test_too_many_wait(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NOTED_LIMIT", 3)
+    store = Fake()
+    async with running(store) as shell:
+        for number in range(6):
+            shell.enter(a_session(str(number)))
+        await until(lambda: store.rows)
+        assert set(store.ids) == {"3", "4", "5"}
+    assert len(caplog.records) == 1
+
+
+async def test_one_proxy_after_the_other(tmp_path: Path) -> None:
+    """Through a file: killed, started again, and a third beside it."""
+    path = tmp_path / "ledger"
+    async with running(SqliteStore(path, a_proxy(dead=True), lambda: NOW)) as killed:
+        killed.enter(a_session("one", server_id="one-1", generation=1))
+        await asyncio.sleep(0.1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(killed.keeping, "close", lambda: None)
+            async with running(SqliteStore(path, clock=lambda: NOW)) as two:
+                found = two.core.ledger.find(ENDPOINT, "one")
+                assert found is not None
+                assert (found.server_id, found.generation) == ("one-1", 1)
+                async with running(SqliteStore(path, clock=lambda: NOW)) as three:
+                    assert not three.core.ledger.sessions
+                    await three.keeping.recall(ENDPOINT, "one")
+                    assert three.core.ledger.find(ENDPOINT, "one") is not None
+
+
+async def test_a_file_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(SqliteStore(tmp_path)) as shell:
+        shell.enter(a_session("one"))
+        await asyncio.sleep(0.05)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mcp: {tmp_path} can't be used (Is a directory); sessions are not remembered on disk in this run"
+    ]
+
+
+async def test_closed_before_it_has_begun(tmp_path: Path) -> None:
+    shell = Shell(SqliteStore(tmp_path / "ledger", clock=lambda: NOW))
+    shell.enter(a_session("one"))
+    shell.keeping.close()
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait_for(shell.keeping.loaded(), 5)
+    async with running(SqliteStore(tmp_path / "ledger", clock=lambda: NOW)) as again:
+        assert again.core.ledger.find(ENDPOINT, "one") is not None

@@ -1,0 +1,209 @@
+"""Sessions as rows: what comes back, from where it goes on, and whom of its clients one knows again."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_sessions.core.client import ClientKey
+from mcp_sessions.core.ledger import Ledger
+from mcp_sessions.core.recovery.server_state import Held
+from mcp_sessions.core.session import UNKNOWN_CREDENTIALS, packed
+from mcp_sessions.core.states import JOINT, ClientSide, Reason, ServerSide, State, Why
+from mcp_sessions.processes.process import read
+from mcp_sessions.store.rows import resumed, row_of, session_of, to_be_ended
+from mcp_sessions.wire.headers import HeaderMap
+
+from .samples import ENDPOINT, PLACE, a_client, a_row, a_session
+
+C, S = ClientSide, ServerSide
+
+texts = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace").decode())
+
+
+@given(
+    name=texts.filter(bool),
+    parameters=st.none() | st.dictionaries(texts, texts, max_size=3),
+    sides=st.sampled_from([(C.USING, S.ALIVE), (C.USING, S.LOST), (C.LEFT, S.ALIVE), (C.GONE, S.DELETED)]),
+    replaced=st.lists(texts, max_size=20).map(tuple),
+    generation=st.integers(0, 1000),
+    kept=st.booleans(),
+    aborted=st.none() | st.floats(0, 1e10),
+    why=st.sampled_from(Why),
+    level=st.none() | texts,
+)
+def test_a_session_survives(
+    name: str,
+    parameters: dict[str, Any] | None,
+    sides: tuple[ClientSide, ServerSide],
+    replaced: tuple[str, ...],
+    generation: int,
+    kept: bool,
+    aborted: float | None,
+    why: Why,
+    level: str | None,
+) -> None:
+    session = a_session(
+        name,
+        *sides,
+        kept=kept,
+        parameters=packed(parameters),
+        generation=generation,
+        replaced=replaced,
+        stream_aborted_at=aborted,
+        reason=None if sides[0] is C.USING else Reason(why, name),
+        held=Held(level, {name: None}),
+    )
+    row = row_of(session, PLACE)
+    again, gone = session_of(row, Ledger(), PLACE.gone, 7.0)
+    assert not gone
+    assert row_of(again, PLACE) == row
+    assert again.standing is session.standing
+    assert (again.held, again.initialize, again.reason) == (session.held, parameters, session.reason)
+    assert (again.watched_from, again.credentials, again.fields) == (7.0, UNKNOWN_CREDENTIALS, ())
+    assert again.url == "https://example.com:443/mcp"
+
+
+def test_what_was_under_way_begins_again() -> None:
+    """Of all pairs, and whatever was the matter."""
+    for client, server, outcome in product(C, S, (None, *Why)):
+        then = resumed(client, server, outcome)
+        assert resumed(*then, outcome) == then
+        assert then not in JOINT
+        assert then[0] is not C.LEAVING
+        assert then[1] not in (S.RECOVERING, S.DELETING)
+        assert (then[0] is C.LEFT) is (client in (C.LEFT, C.LEAVING))
+        if then[1] is S.STUCK:
+            assert outcome is Why.NEEDS_CREDENTIALS
+        if then[0] is C.GONE:
+            assert then[1] in (S.STUCK, S.DELETED)
+        if server is S.DELETED and client is not C.USING:
+            assert then[1] is S.DELETED
+
+
+def test_the_kind_of_a_reason_decides_and_not_its_text() -> None:
+    for why, state in ((Why.NEEDS_CREDENTIALS, State.STUCK), (Why.NO_ANSWER, State.OPEN), (Why.REFUSED, State.OPEN)):
+        for text in ("needs credentials", "no answer"):
+            stuck = a_session(client=C.GONE, server=S.STUCK, reason=Reason(Why.IDLE, text), outcome=Reason(why, text))
+            again, _ = session_of(row_of(stuck, PLACE), Ledger(), PLACE.gone, 0)
+            assert again.state is state
+
+
+def test_a_kind_that_is_not_known_is_none_of_those_that_are() -> None:
+    row = a_row(client=C.LEFT, reason=Reason(Why.BY_HAND, "by hand"))._replace(reason="magic")
+    assert session_of(row, Ledger(), PLACE.gone, 0)[0].reason == Reason(Why.UNKNOWN, "by hand")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"client": "dancing"},
+        {"server": ""},
+        {"port": "many"},
+        {"opened": None},
+        {"kept": "perhaps"},
+        {"owners": "[{}]"},
+        {"owners": "{"},
+        {"owners": '[{"pid":"x","started":1,"name":"a","host":"b","place":"","gone":false,"at":1}]'},
+        {"held": "[]"},
+        {"held": '{"level":1,"subscriptions":[]}'},
+        {"replaced": "[1]"},
+        {"parameters": "{"},
+        {"client_id": None},
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused_and_leaves_nothing_behind(wrong: dict[str, Any]) -> None:
+    ledger = Ledger()
+    with pytest.raises(ValueError):
+        session_of(a_row()._replace(**wrong), ledger, PLACE.gone, 0)
+    assert not ledger.clients
+
+
+def test_processes_are_known_again_in_the_same_place_only() -> None:
+    me = read(os.getpid())
+    assert me is not None
+    alive = a_row(owners=(a_client(me.pid, me.started),))
+    reused = a_row(owners=(a_client(me.pid, me.started - 1),))
+    ledger = Ledger()
+    session, gone = session_of(alive, ledger, PLACE.gone, 0)
+    assert list(session.owners) == [ledger.clients[ClientKey(me.pid, me.started)]]
+    assert not gone
+    session, gone = session_of(reused, Ledger(), PLACE.gone, 0)
+    assert gone == [session.client]
+    # After a boot every process is gone; of another container nothing is known.
+    _, gone = session_of(alive, Ledger(), PLACE._replace(boot="other").gone, 0)
+    assert len(gone) == 1
+    session, gone = session_of(alive, Ledger(), PLACE._replace(namespace="pid:[1]").gone, 0)
+    assert session.client is not None
+    assert not session.client.is_process
+    assert not gone
+    assert not to_be_ended(alive, PLACE.gone)
+    assert to_be_ended(reused, PLACE.gone)
+
+
+def test_a_client_that_is_known_already_is_the_same() -> None:
+    ledger = Ledger()
+    one, _ = session_of(a_row("one", owners=(a_client(1),)), ledger, lambda *_: False, 0)
+    two, _ = session_of(a_row("two", owners=(a_client(1),)), ledger, lambda *_: False, 0)
+    assert one.client is two.client
+    assert one.client is not None
+    assert list(one.client.sessions) == [one, two]
+
+
+def test_what_any_proxy_may_end() -> None:
+    def gone(place: str, pid: int, started: float) -> bool | None:
+        return {1: True, 2: False}.get(pid)
+
+    def may(*sides: Any, owners: tuple[int | None, ...] = (1,), **more: Any) -> bool:
+        return to_be_ended(a_row("x", *sides, owners=tuple(map(a_client, owners)), **more), gone)
+
+    assert may()
+    assert may(owners=(1, 1))
+    assert not may(owners=(1, 2))
+    assert not may(owners=(1, 3))
+    assert not may(owners=(1, None))
+    assert not may(owners=())
+    assert not may(C.GONE, S.DELETED)
+    assert not may(kept=True)
+    # Whom its client has left is brought back by nobody.
+    assert may(C.LEFT, S.ALIVE, owners=(2,))
+    assert may(C.LEAVING, S.ALIVE, owners=(None,))
+    assert not may(C.LEFT, S.DELETED)
+
+
+def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
+    """Or the session of a proxy that was killed at this moment would never again be seen to be left."""
+    ledger = Ledger()
+    session = a_session(owners=(a_client(1),))
+    ledger.open(session, 0)
+    connection = ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 0)
+    passing = ledger.client_of(connection, HeaderMap(()), "", 0)
+    ledger.own(session, passing, 0)
+    ledger.carry(connection, session)
+
+    def owners() -> list[int | None]:
+        kept, _ = session_of(row_of(session, PLACE), Ledger(), lambda *_: False, 0)
+        kept, _ = session_of(row_of(kept, PLACE), Ledger(), lambda *_: False, 0)
+        return [owner.pid for owner in kept.owners]
+
+    assert owners() == [1]
+    ledger.identified(connection, None, 0, vanished=True)
+    ledger.carry(connection, session)
+    assert owners() == [1]
+    ledger.own(session, passing, 0)
+    ledger.identified(connection, None, 0)
+    assert owners() == [1, None]
+    session.vouched = ()  # as if it used the session for the first time, over a connection that was looked at
+    assert owners() == [1]
+    ledger.carry(connection, session)
+    assert owners() == [1, None]
+
+
+def test_the_endpoint_has_no_query() -> None:
+    row = a_row(url="https://example.com/mcp?key=secret")
+    assert (row[:4], "secret" in repr(row)) == (tuple(ENDPOINT), False)

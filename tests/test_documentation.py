@@ -1,0 +1,47 @@
+"""What is generated in the documentation is what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcp_sessions.__main__ import readme
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = {
+    "README.md": ["options", "commands"],
+    "docs/architecture.md": ["client", "server", "words", "recovery", "delete"],
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_current(name: str) -> None:
+    page = (REPOSITORY / name).read_text("utf-8")
+    assert page == readme(page), f"run: uv run python -m mcp_sessions readme {name}"
+    for part in PAGES[name]:
+        assert f"<!-- generated: {part} -->" in page
+
+
+def test_it_can_be_out_of_date() -> None:
+    page = "<!-- generated: words -->\nold\n<!-- end -->\nafter <!-- end -->\n"
+    assert "old" not in readme(page)
+    assert "| ALIVE |" in readme(page)
+    assert readme(page).endswith("after <!-- end -->\n")
+
+
+@pytest.mark.parametrize("page", ["<!-- generated: nothing -->\n<!-- end -->", "<!-- generated: words -->\nno end"])
+def test_markers_that_make_no_sense_are_refused(page: str) -> None:
+    with pytest.raises(ValueError, match="there is no"):
+        readme(page)
+
+
+def test_the_architecture_names_what_there_is() -> None:
+    """Every file and folder that the page names exists."""
+    page = (REPOSITORY / "docs/architecture.md").read_text("utf-8")
+    package = REPOSITORY / "addon" / "mcp_sessions"
+    named = {word.strip("`") for word in page.replace("|", " ").split() if word.startswith("`") and ("/" in word)}
+    paths = {name.rstrip("`.,:)") for name in named if name.rstrip("`.,:)").endswith(".py")}
+    assert paths
+    there = [path for path in paths if (package / path).exists() or (REPOSITORY / path).exists()]
+    assert paths - set(there) == {"rules/NAME.py"}, "a name to be filled in"
