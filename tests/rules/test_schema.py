@@ -376,3 +376,28 @@ async def test_a_check_that_fails_is_told_of(served: Served, monkeypatch: pytest
     player.play(read(catalogue()["MCP207"].good))
     assert await service.finish(10) == 0
     assert "could not check MCP111, please report it" in [getattr(record, "what", "") for record in player.told]
+
+
+def test_the_same_message_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Said] = []
+    player = Player()
+
+    def later(deferred: Deferred) -> None:
+        looked.append(Said(deferred.message, deferred.revision, deferred.answers))
+        player.judge.settle(deferred, deferred.make())
+
+    monkeypatch.setattr(player.judge, "later", later)
+    call = '### client A\n> POST /mcp\n> %headers\n>\n> {{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{}}}\n'
+    answer = '< 200\n< Content-Type: application/json\n<\n< {{"jsonrpc":"2.0","id":{},"result":{{"content":{}}}}}\n'
+    fine, odd = '{"name":"echo","arguments":{}}', '{"name":7}'
+    calls = "".join(call.format(n, fine) + answer.format(n, "[]") for n in (5, 6, 7))
+    player.play(read(f"%init\n{calls}"))
+    assert len([said for said in looked if said.message.method == "tools/call"]) == 1
+    assert len([said for said in looked if said.answers == "tools/call"]) == 1
+    # What is wrong is looked at, and told of, each time.
+    player.play(read("".join(call.format(n, odd) + answer.format(n, "7") for n in (8, 9))))
+    assert player.rules == ["MCP111", "MCP207"] * 2
+    # And if other rules are judged by, all over again.
+    player.judge.limit([], Level.PRACTICE)
+    player.play(read(call.format(10, fine) + answer.format(10, "[]")))
+    assert len([said for said in looked if said.message.raw.get("params") == {"name": "echo", "arguments": {}}]) == 2

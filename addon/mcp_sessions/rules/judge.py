@@ -20,6 +20,7 @@ from .checks import Arrival, Left, OnExchange, OnMessage, Said, Verdict
 from .entries import FAMILIES, Level, Party, Rule, catalogue
 from .facts import Notes, notes, revision_of, valid_key
 from .memory import Memory
+from .repeats import Key, Repeats, key_of
 from .selection import Selection
 from .streams import LEFT_OPEN
 from .traits import (
@@ -62,19 +63,27 @@ class Deferred(NamedTuple):
     message: Message
     revision: str
     answers: str | None
-    """The method of the server's request that a response of the client answers; None if that is not known."""
+    """The method of the request that a response answers; None if that is not known."""
     x: Exchange
     at: float
     size: int
     """Bytes that the message came in, about."""
+    key: Key | None
+    """What it has in common with others that are judged alike."""
+    repeats: Repeats
 
     def make(self) -> Finding:
         """Make the check. Never raises."""
         try:
-            answers = _asked_by_client(self.x, self.message) if self.rule.party == "server" else self.answers
-            return self.check(Said(self.message, self.revision, answers))
+            answers = self.answers
+            if self.x.body.batch and self.rule.party == "server":  # looked for here, as there may be many
+                answers = _asked_by_client(self.x, self.message)
+            finding = self.check(Said(self.message, self.revision, answers))
         except Exception as e:
             return e
+        if finding is None and self.key is not None:
+            self.repeats.add(self.key)
+        return finding
 
 
 type Tell = Callable[[AnyRecord, Connection | None], object]
@@ -94,12 +103,14 @@ class Judge:
         self.later: Callable[[Deferred], None] = lambda deferred: self.settle(deferred, deferred.make())
         """Sees to it that a check is made; at once, unless somebody knows better."""
         self._memory = Memory()
+        self._repeats = Repeats()
         self.limit(silenced, level)
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
         """Judge by these rules from now on; what is remembered stays."""
         rules = [rule for rule in catalogue().values() if rule.id not in silenced and _can_judge(rule)]
         self._selection = Selection(rules, level)
+        self._repeats.clear()
 
     def request(self, x: Exchange) -> None:
         """The request was read; the ledger still stands as it was before it."""
@@ -231,9 +242,17 @@ class Judge:
             return
         size = body.size // len(body.messages)
         for message in body.messages:
-            answers = _asked_by_server(kept, message) if party == "client" else None
+            answers, same = None, None
+            if party == "client":
+                answers = _asked_by_server(kept, message)
+            elif not x.body.batch:
+                answers = _asked_by_client(x, message)
+            if not x.body.batch:
+                same = key_of(revision, answers, message, size)
             for rule, check in checks:
-                self.later(Deferred(rule, check, message, revision, answers, x, at, size))
+                key = None if same is None else hash((rule.id, same))
+                if key is None or key not in self._repeats:
+                    self.later(Deferred(rule, check, message, revision, answers, x, at, size, key, self._repeats))
 
     def _judge(self, x: Exchange, checks: Iterable[tuple[Rule, OnExchange]], revision: str | None, at: float) -> None:
         for rule, check in checks:
