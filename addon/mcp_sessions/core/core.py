@@ -57,10 +57,14 @@ class Core:
 
     # What the shell asks after every input
 
+    @property
+    def still(self) -> bool:
+        """Whether there are no effects, and no timer to be set: as nearly always."""
+        return self._outbox.empty and not self.ending.stirs and self.next_timer() is None
+
     def effects(self) -> Sequence[Effect]:
         """What is to be done besides the exchange at hand; each effect is given out once."""
-        if self.ending.stirs:
-            self.ending.pump()
+        self.ending.pump()
         return self._outbox.fetch()
 
     def next_timer(self) -> float | None:
@@ -87,10 +91,11 @@ class Core:
         identity = not x.connection.identified
         if x.presented and x.session is None:
             return Ask(identity, recall=True)
+        if not identity:
+            return None
         # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
         opens = any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed
-        wanted = opens or (x.session is not None and x.session.mapped)
-        return Ask(identity=True) if identity and wanted else None
+        return Ask(identity=True) if opens or (x.session is not None and x.session.mapped) else None
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""
@@ -169,7 +174,7 @@ class Core:
     def _first_events(self, x: Exchange) -> bytes:
         """What the client is to be told before anything else on this stream of its session."""
         session = x.session
-        if session is None or session.held is None or not session.held.untold or not x.ok or not _can_prepend(x):
+        if session is None or session.held is None or not x.ok or not h.open_ended(x.answer_headers):
             return b""
         told, session.held.untold = session.held.untold, []
         for method in told:
@@ -391,9 +396,3 @@ class Core:
         """A session is over, or known no more."""
         self._recovery.forget(session)
         self.ending.evidence.forget(session)
-
-
-def _can_prepend(x: Exchange) -> bool:
-    """Whether events of the proxy's own can be put first: not into a compressed answer or one of given length."""
-    headers = x.answer_headers
-    return headers is not None and "content-length" not in headers and "content-encoding" not in headers

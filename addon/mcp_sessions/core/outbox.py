@@ -23,6 +23,11 @@ class Outbox:
     def __init__(self) -> None:
         self._effects: list[Effect] = []
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be fetched."""
+        return not self._effects
+
     def send(self, request: Request, tag: Tag) -> None:
         """Have a request sent in a client's place."""
         self._effects.append(Send(request, tag))

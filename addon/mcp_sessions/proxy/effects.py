@@ -31,7 +31,8 @@ class Effects:
 
     def fetch(self) -> None:
         """Carry out what has come about, and set the timer."""
-        if self._closed:
+        self._fetched.set()
+        if self._closed or (self._due is None and self.core.still):
             return
         for effect in self.core.effects():
             match effect:
@@ -44,7 +45,6 @@ class Effects:
         due = self.core.next_timer()
         if due != self._due:
             self._set_timer(due)
-        self._fetched.set()
 
     async def _send(self, send: Send) -> None:
         outcome = await self._own.send(send.request)

@@ -91,10 +91,11 @@ def _broken(rules: Collection[str]) -> str:
 
 def belongs_to(flow: mflow.Flow, session: Session) -> str:
     """Note whose session a flow is part of; the session's label."""
-    if flow.metadata.get(NUMBER) != session.number:
-        flow.metadata[NUMBER] = session.number
-        flow.metadata[SESSION] = session.label
-    return str(flow.metadata[SESSION])
+    metadata = flow.metadata
+    if metadata.get(NUMBER) != session.number:
+        metadata[NUMBER] = session.number
+        metadata[SESSION] = session.label
+    return str(metadata[SESSION])
 
 
 def write(flow: mflow.Flow, text: str) -> None:

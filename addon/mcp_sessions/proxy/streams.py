@@ -8,6 +8,7 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from ..wire.coding import CodingError, Undo, decoded
+from ..wire.headers import header_map
 from ..wire.sse import Decoder, Event
 from . import clock
 from .metadata import ARRIVALS, TRUNCATED
@@ -31,7 +32,9 @@ def undone(response: http.Response) -> bytes:
         CodingError: when that can't be done.
     """
     # By its headers as they are now: another addon may have decoded it.
-    return decoded(response.raw_content or b"", response.headers.get("content-encoding", ""), CONTENT_LIMIT)
+    data = response.data
+    coding = header_map(data.headers.fields).get("content-encoding", "")
+    return decoded(data.content or b"", coding, CONTENT_LIMIT)
 
 
 def content(response: http.Response) -> bytes | None:

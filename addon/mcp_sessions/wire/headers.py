@@ -177,6 +177,11 @@ def coded(headers: HeaderMap) -> bool:
     return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
+def open_ended(headers: HeaderMap | None) -> bool:
+    """Whether something can be put before a body: not if it is compressed, or of a length that was given."""
+    return headers is not None and "content-length" not in headers and "content-encoding" not in headers
+
+
 def carried_over(headers: HeaderMap) -> Fields:
     """What a request of the proxy's own takes from a client's request: credentials and custom headers."""
     carried: Fields | None = headers.memo.get("carried")
