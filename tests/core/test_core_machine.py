@@ -18,6 +18,7 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.handshake import Step
 from mcp_sessions.core.recovery.recovery import Attempt, Recovery
 from mcp_sessions.core.states import ClientSide, ServerSide
+from mcp_sessions.options import Settings
 from mcp_sessions.wire.headers import HeaderMap
 
 ID = "the-id-that-the-client-knows"
@@ -218,6 +219,12 @@ class CoreMachine(RuleBasedStateMachine):
         self.world.fetch()
         self._take_releases()
 
+    @rule(end=st.sampled_from(["on", "log", "off"]), recover=st.sampled_from(["on", "reinit", "off"]))
+    def configure(self, end: str, recover: str) -> None:
+        policy = Settings(mcp_end=end, mcp_recover=recover, mcp_end_after_idle=100, mcp_end_after_stream=20).policy
+        self.world.core.configure(policy, self.world.now)
+        self.world.fetch()
+
     @rule()
     def reload(self) -> None:
         """The script is loaded anew: who waits is let go, and what the proxy had sent is lost."""
@@ -328,6 +335,7 @@ class CoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "sent"):
             return
         self.world.core.keep(self.session, False, self.world.now)
+        self.configure("on", "off")
         for who in (0, 1):
             self.die(who)
         for _ in range(2000):

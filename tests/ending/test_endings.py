@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.driver import FakeProcess
-from core.world import DELETE, ENDPOINT, World, request
+from core.world import DELETE, ENDPOINT, Peer, World, request
 from mcp_sessions.core.ending.delete_answers import BACKOFF, LONGEST_WAIT, read, wait
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.session import Session
@@ -389,3 +389,109 @@ def test_only_so_many_are_under_way() -> None:
     for _ in range(50):
         assert len(world.take(DELETE)) <= 4
         world.wait(0.1)
+
+
+# What driving the core beside the one before it has found
+
+
+def test_a_kept_session_whose_delete_was_interrupted_is_ended_when_it_is_kept_no_longer() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.ends(ONE)
+    world.core.keep(session, True, world.now)
+    world.sends.clear()
+    world.core.interrupted(world.now)
+    world.fetch()
+    assert (state(session), world.deleting) == (State.ABANDONED, [])
+    world.core.keep(session, False, world.now)
+    world.fetch()
+    assert world.deleting == ["one-session"]
+
+
+def stuck(world: Clients) -> Session:
+    """A session whose client is gone, and of which the server refuses to hear."""
+    session = world.opens("one-session", ONE)
+    world.ends(ONE)
+    world.delete_answered(401)
+    assert state(session) == State.STUCK
+    return session
+
+
+def test_a_stuck_session_that_its_client_ends_is_ended_as_soon_as_that_is_wanted() -> None:
+    world = Clients()
+    session = stuck(world)
+    world.core.configure(Settings(mcp_end="log").policy, world.now)
+    world.finish(world.asks("DELETE", TWO, session="one-session"), Finish.CLIENT)
+    assert world.deleting == []
+    world.core.configure(Settings(mcp_end="on").policy, world.now)
+    world.fetch()
+    assert world.deleting == ["one-session"]
+    assert session.left
+
+
+def test_a_second_try_of_the_client_is_finished_with_its_new_credentials() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    for n in range(2):
+        world.finish(world.asks("DELETE", ONE, session="one-session"), Finish.CLIENT)
+        assert world.deleting == ["one-session"]
+        world.delete_answered(401 if n == 0 else 204)
+    assert state(session) == State.CLOSED
+
+
+def test_of_two_deletes_under_way_the_better_answer_counts() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.ends(ONE)
+    world.gets(world.asks("POST", TWO, session="one-session"))
+    first, world.sends = world.sends, []
+    assert world.ends(TWO) == ["one-session"]
+    world.delete_answered(401)
+    assert state(session) == State.STUCK
+    world.sends = first
+    world.delete_answered(200)
+    assert state(session) == State.CLOSED
+    assert session.outcome is None
+    assert world.whats().count("closed") == 1
+    assert "lost" not in world.whats()
+
+
+def test_whose_delete_is_refused_goes_on_for_no_reason() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.ends(ONE)
+    world.gets(world.asks("DELETE", TWO, session="one-session"), 500)
+    assert (state(session), session.evidence) == (State.OPEN, "")
+
+
+@pytest.mark.parametrize("mode", ["log", "off"])
+def test_nobody_is_given_up_at_the_exit_where_nothing_is_ended(mode: str) -> None:
+    world = Clients(mcp_end_at_exit="all", mcp_end=mode)
+    session = world.opens("one-session", ONE)
+    world.core.exits(world.now)
+    world.fetch()
+    assert (state(session), world.deleting) == (State.OPEN, [])
+    assert world.whats().count("would be ended") == (mode == "log")
+
+
+def test_what_was_ended_by_hand_is_said_to_be() -> None:
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.core.end(session, world.now)
+    world.fetch()
+    world.delete_answered(401)
+    x = world.asks("POST", ONE, session="one-session")
+    world.lose(x)
+    assert x.verdict == "session ended by hand (the session is stuck)"
+
+
+def test_who_waits_for_a_session_that_is_known_no_more_is_let_go() -> None:
+    world = World()
+    session = world.open("one-session-for-all", peer=Peer(token="mine"))
+    x, _ = world.call("one-session-for-all", peer=Peer(token="mine"))
+    world.lose(x)
+    # The server gives the same id to somebody else.
+    other = world.open("one-session-for-all", peer=Peer(pid=None, host="10.0.0.7", token="other", connection="c7"))
+    assert other is not session
+    assert [release.exchange for release in world.released()] == [x]
+    assert not world.core._recovery.attempts

@@ -194,3 +194,16 @@ def test_no_check_fails_whatever_comes(scenes: list[Scene | Gone]) -> None:
     player = Player()
     player.play(scenes)
     assert not [record.line() for record in player.told if "could not check" in record.line()]
+
+
+def test_a_stream_that_was_there_before_the_loss_says_nothing_of_it() -> None:
+    """Its session was not known when it began; that it ends is no sign that the session works again."""
+    stream = (
+        "### client A at 0\n> GET /mcp\n> %headers\n< 200\n< Content-Type: text/event-stream\n<\n! server-breaks 10\n"
+    )
+    lost = "### client A at 5\n> POST /mcp\n> %headers\n>\n> {}\n< 404\n< Content-Type: application/json\n<\n< {}\n"
+    again = "### client A at 40\n> POST /mcp\n> %headers\n>\n> {}\n< 404\n"
+    call = '{"jsonrpc":"2.0","id":%d,"method":"ping"}'
+    error = '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Session not found"}}'
+    scenes = stream + lost.format(call % 1, error) + again.format(call % 2)
+    assert "MCP306" in broken_by(scenes)

@@ -247,7 +247,7 @@ class Ledger:
         place = self.place(session.endpoint, now)
         before = place.sessions.get(session.client_id)
         if before is not None:
-            self._unindex(before)
+            self._evict(before)
         session.endpoint = place.endpoint  # one object for all
         place.sessions[session.client_id] = session
         if session.mapped:

@@ -74,6 +74,7 @@ class Trigger(StrEnum):
     PROXY_DELETE = "ending"
     PROXY_DELETE_DONE = "ended"
     PROXY_DELETE_FAILED = "not ended"
+    INTERRUPTED = "interrupted"  # whoever sent its DELETE was replaced, and does not know what came of it
     # What the user does
     ENDED_BY_HAND = "ended by hand"
     KEPT = "kept by hand"
@@ -109,7 +110,12 @@ SERVER: dict[ServerSide, dict[Trigger, ServerSide]] = {
         T.DELETE_DONE: S.DELETED,
     },
     S.RECOVERING: {T.RECOVERED: S.ALIVE, T.REINITIALIZED: S.ALIVE, T.NOT_RECOVERED: S.LOST},
-    S.DELETING: {T.PROXY_DELETE_DONE: S.DELETED, T.PROXY_DELETE_FAILED: S.STUCK, T.DELETE_DONE: S.DELETED},
+    S.DELETING: {
+        T.PROXY_DELETE_DONE: S.DELETED,
+        T.PROXY_DELETE_FAILED: S.STUCK,
+        T.DELETE_DONE: S.DELETED,
+        T.INTERRUPTED: S.ALIVE,
+    },
     S.STUCK: {T.PROXY_DELETE: S.DELETING, T.PROXY_DELETE_DONE: S.DELETED, T.DELETE_DONE: S.DELETED},
     S.DELETED: {},
 }

@@ -341,8 +341,11 @@ class Memory(Subjects):
         if talk is None:
             # It may have turned out meanwhile which session it is of.
             session = x.session
-            if session is not None and isinstance(session.notes, Talk) and not x.is_initialize and _succeeded(x):
-                session.notes.told_at = None
+            later = session.notes if session is not None else None
+            if not isinstance(later, Talk) or x.is_initialize or not _succeeded(x):
+                return
+            if later.told_at is not None and later.told_at <= x.answered_at:
+                later.told_at = None
             return
         if kept.stream is not None:
             talk.closed(x.id)

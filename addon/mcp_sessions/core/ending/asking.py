@@ -12,7 +12,7 @@ from ..policy import Policy
 from ..records import Weight
 from ..reporter import Reporter
 from ..session import Session
-from ..states import DeleteState, DeleteTrigger, Reason, ServerSide, Trigger, Why
+from ..states import ClientSide, DeleteState, DeleteTrigger, Reason, ServerSide, Trigger, Why
 from .delete_answers import read, wait
 from .deletions import GAP, LIMIT, Deletion, Deletions
 
@@ -141,8 +141,10 @@ class Asking:
             self._reporter.change(session, "not ended", why, weight=Weight.WARNING)
 
     def _gone_at_server(self, session: Session, detail: str) -> None:
-        if session.standing.server is ServerSide.DELETING:
+        if session.standing.server in (ServerSide.DELETING, ServerSide.STUCK):
             self._close(session, detail)
-        elif self._ledger.fire(session, Trigger.PROXY_DELETE_DONE, self._reporter.now, detail):
+            return
+        changed = self._ledger.fire(session, Trigger.PROXY_DELETE_DONE, self._reporter.now, detail)
+        if changed and session.standing.client is ClientSide.USING:
             # Somebody turned up while the DELETE was on its way: it will be brought back.
             self._reporter.change(session, "lost", detail, weight=Weight.WARNING)

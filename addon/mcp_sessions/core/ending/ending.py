@@ -116,10 +116,11 @@ class Ending:
         """The client sent DELETE, and no answer came before one side hung up: finish it in its place."""
         now = self._reporter.now
         self._ledger.fire(session, Trigger.DELETE_SENT, now)  # it may have been held until now
-        if not self._ledger.fire(session, Trigger.DELETE_CUT, now):
-            return
-        how = "was cut off" if finish is Finish.CLIENT else "was not answered"
-        if session.standing.server in (ServerSide.ALIVE, ServerSide.LOST, ServerSide.STUCK):
+        has_left = self._ledger.fire(session, Trigger.DELETE_CUT, now)
+        # One that could not be ended is tried again: the client may have come with other credentials.
+        stuck = session.left and session.standing.server is ServerSide.STUCK
+        if stuck or (has_left and session.standing.server in (ServerSide.ALIVE, ServerSide.LOST)):
+            how = "was cut off" if finish is Finish.CLIENT else "was not answered"
             self._end(session, Reason(Why.DELETE_CUT, f"its client's DELETE {how}"))
 
     def returned(self, session: Session, x: Exchange) -> None:
@@ -140,13 +141,17 @@ class Ending:
         session.reason, session.outcome = reason, None
         if certain and not by_hand:
             self._observer.abandoned(session, self._reporter.now)
-        mode = "on" if by_hand else self.policy.end
-        if session.kept and not by_hand:
-            self._reporter.change(session, "is kept", reason.text)
-        elif mode == "log":
-            self._reporter.change(session, "would be ended", reason.text)
-        elif mode == "on":
+        if by_hand or (self.policy.end == "on" and not session.kept):
             self._delete(session)
+        else:
+            self._say_not(session, reason)
+
+    def _say_not(self, session: Session, reason: Reason) -> None:
+        """Say that a session is not ended, though there is a reason."""
+        if session.kept:
+            self._reporter.change(session, "is kept", reason.text)
+        elif self.policy.end == "log":
+            self._reporter.change(session, "would be ended", reason.text)
 
     def _delete(self, session: Session) -> None:
         reason, now = session.reason, self._reporter.now
@@ -209,6 +214,9 @@ class Ending:
         elif reason is PROXY_ENDS:
             if session.standing.server is ServerSide.RECOVERING:
                 return  # nobody knows by which id
+            if session.kept or self.policy.end != "on":
+                self._say_not(session, PROXY_ENDS)  # its client lives: it stays as it is
+                return
             trigger = Trigger.DELETE_CUT if session.standing.client is ClientSide.LEAVING else Trigger.GONE
             if self._ledger.fire(session, trigger, self._reporter.now):
                 self._end(session, PROXY_ENDS, certain=False)
@@ -223,7 +231,8 @@ class Ending:
         message = x.answer.first if x.answer else None
         said = message.error_text if message else ""
         if not ends(x.status, said):
-            self._ledger.fire(session, Trigger.DELETE_REFUSED, now, f"answered {x.status}")
+            if self._ledger.fire(session, Trigger.DELETE_REFUSED, now, f"answered {x.status}"):
+                session.reason = session.outcome = None
             return
         if read(x.status).came is DeleteTrigger.UNSUPPORTED:
             self._ledger.place(session.endpoint, now).ends_sessions = False
@@ -235,8 +244,9 @@ class Ending:
         self._ledger.fire(session, trigger, self._reporter.now, detail)
         if was_over or not session.over:
             return
+        session.outcome = None
         if x is not None:
-            session.reason, session.outcome = Reason(Why.CLIENT_DELETE, detail), None
+            session.reason = Reason(Why.CLIENT_DELETE, detail)
         self._ledger.silent(session)
         self.evidence.forget(session)
         self._over(session)
@@ -250,7 +260,7 @@ class Ending:
         self.asking.queue.reset()
         for session in list(self._ledger.sessions.values()):
             if session.standing.server is ServerSide.DELETING:
-                self._ledger.fire(session, Trigger.PROXY_DELETE_FAILED, self._reporter.now, "interrupted")
+                self._ledger.fire(session, Trigger.INTERRUPTED, self._reporter.now)
                 self._delete(session)
 
     # Time
@@ -306,7 +316,9 @@ class Ending:
 
 
 def _is_abandoned(session: Session) -> bool:
-    return session.standing.client in (ClientSide.GONE, ClientSide.LEFT) and session.standing.server in (
-        ServerSide.ALIVE,
-        ServerSide.LOST,
-    )
+    """Whether a session has no client any more, and nothing has been done about that."""
+    standing = session.standing
+    if standing.client not in (ClientSide.GONE, ClientSide.LEFT):
+        return False
+    stuck = standing.server is ServerSide.STUCK and session.outcome is None
+    return stuck or standing.server in (ServerSide.ALIVE, ServerSide.LOST)

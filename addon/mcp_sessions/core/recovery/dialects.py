@@ -15,7 +15,7 @@ from ...wire.headers import LAST_EVENT_ID
 from ...wire.jsonrpc import METHOD_NOT_FOUND
 from ...wire.revision import Era
 from ..exchange import Exchange
-from ..states import ClientSide, ServerSide
+from ..states import ClientSide, ServerSide, Why
 from . import wording
 
 TEXT_LIMIT = 4096
@@ -31,6 +31,7 @@ class Verdict(StrEnum):
     STALE_EVENT = "stale Last-Event-ID"
     AUTH = "authentication"
     ENDED = "session ended by its own client"
+    ENDED_BY_HAND = "session ended by hand"
     OTHER = "not about the session"
 
 
@@ -174,7 +175,9 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
             session.standing.client in (ClientSide.LEAVING, ClientSide.LEFT)
             or session.standing.server in (ServerSide.DELETING, ServerSide.DELETED)
         ):
-            return Reading(Verdict.ENDED, f"the session is {session.state}")
+            by_hand = session.reason is not None and session.reason.kind is Why.BY_HAND
+            verdict = Verdict.ENDED_BY_HAND if by_hand else Verdict.ENDED
+            return Reading(verdict, f"the session is {session.state}")
         if x.presented is None:
             return Reading(Verdict.OTHER, "the request carries no session id")
     row = next((row for row in ROWS if _fits(row, x, code, is_error, said, dialects)), OTHERWISE)

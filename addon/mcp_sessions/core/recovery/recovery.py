@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from ...wire import headers as h
 from ...wire.jsonrpc import Kind
 from ...wire.text import printable
-from ..decisions import DELIVER, HOLD, Decision, Deliver, Forward, Outcome, Reply, Request, Resend
+from ..decisions import DELIVER, HOLD, PASS, Decision, Deliver, Forward, Outcome, Reply, Request, Resend
 from ..ending.ending import Ending
 from ..exchange import Exchange
 from ..ledger import Ledger
@@ -160,8 +160,11 @@ class Recovery:
         self._troubles.worked(session)
 
     def forget(self, session: Session) -> None:
-        """The session is over."""
+        """The session is over, or known no more: whoever waits for it waits no more."""
         self._troubles.forget(session)
+        attempt = self.attempts.pop(session, None)
+        for x, what in attempt.waiting.values() if attempt is not None else ():
+            self._outbox.release(x, PASS if what is None else DELIVER)
 
     # The handshake
 
