@@ -388,9 +388,9 @@ def test_the_machine_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_machine_sees_a_second_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the core: whoever is refused begins a handshake of its own. The machine must notice."""
 
-    def careless(self: Recovery, session: Any, x: Exchange) -> Any:
+    def careless(self: Recovery, session: Any, x: Exchange, reading: Any) -> Any:
         self.attempts.pop(session, None)
-        return original(self, session, x)
+        return original(self, session, x, reading)
 
     original = Recovery._refused
     monkeypatch.setattr(Recovery, "_refused", careless)

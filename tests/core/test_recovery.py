@@ -620,3 +620,69 @@ def test_nothing_secret_is_in_a_repr() -> None:
     session = world.open(ID, peer=Peer(token="very-secret"))
     assert "very-secret" not in repr(session)
     assert ID not in repr(session)
+
+
+# What the server has processed is not sent again
+
+OWN = [
+    ("an error of the tool's", 404, "User 5 not found", False),
+    ("about a session of the tool's", 404, "Browser session expired", False),
+    ("about one that it names", 404, "Terminal session not found: t1", False),
+    ("about one that it names, by 400", 400, "Invalid session: t1", False),
+    ("about this session, and nothing else", 404, "Session not found", True),
+    ("in more words", 404, "Not Found: Session not found", True),
+    ("by its id", 404, "Invalid session ID", True),
+    ("by 400", 400, "Bad Request: No valid session ID provided", True),
+]
+
+
+@pytest.mark.parametrize(("status", "said", "lost"), [row[1:] for row in OWN], ids=[row[0] for row in OWN])
+def test_an_error_under_the_requests_own_id_is_its_answer(status: int, said: str, lost: bool) -> None:
+    world = World()
+    session = world.open(ID)
+    world.works(world.call(ID)[0])
+    x, _ = world.call(ID, "book")
+    answer = world.answer(x, status, error(-32001, said, id=1))
+    assert answer == (HOLD if lost else Deliver())
+    assert session.state is (State.RECOVERING if lost else State.OPEN)
+    if lost:  # and even then a call that may have been made is not made again
+        assert world.shake(session, NEW)[x.id] == Deliver()
+        assert forwarded_as(world.call(ID)[1]) == NEW
+
+
+def test_what_does_no_harm_is_sent_again_once() -> None:
+    world = World()
+    session = world.open(ID)
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, tool_list())
+    x, _ = world.call(ID, "look")
+    world.answer(x, 404, error(-32001, "Session not found", id=1))
+    assert world.shake(session, NEW)[x.id] == Resend(NEW)
+    assert world.answer(x, 404, error(-32001, "Session not found", id=1)) == Deliver(original=True)
+    assert session.generation == 1
+
+
+def test_a_session_that_has_answered_meanwhile_is_not_lost() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.call(ID)
+    world.works(world.call(ID)[0])
+    assert world.answer(x, 404, error(-32001, "Session not found", id=1)) == Deliver()
+    # Without an id of the request's it was not processed: another replica, perhaps.
+    assert world.lose(world.call(ID)[0]) == HOLD
+    assert session.state is State.RECOVERING
+
+
+@pytest.mark.parametrize("answered", [b"", b"<html>404</html>", error(-32001, "Session not found", id=None), LOST])
+def test_the_specifications_own_refusal_is_proof_enough(answered: Any) -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.call(ID, "book")
+    assert world.answer(x, 404, answered) == HOLD
+    assert world.shake(session, NEW)[x.id] == Resend(NEW)
+
+
+def test_an_error_in_a_batch_under_one_of_its_ids_is_an_answer() -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.send([request("tools/call", {"name": "a"}, 1), request("tools/call", {"name": "b"}, 2)], session=ID)
+    assert world.answer(x, 404, [error(-32001, "User not found", id=2)]) == Deliver()

@@ -49,6 +49,8 @@ class Exchange:
     """Presents the id of a mapping that was made for somebody else; passed through unmapped."""
     generation: int = 0
     """Generation of the session that the request went out with."""
+    answered_before: int = 0
+    """How many requests of the session were answered with success by then."""
 
     status: int | None = None
     answer_headers: HeaderMap | None = None

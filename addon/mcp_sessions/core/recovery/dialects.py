@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ...wire.headers import LAST_EVENT_ID
-from ...wire.jsonrpc import METHOD_NOT_FOUND
+from ...wire.jsonrpc import METHOD_NOT_FOUND, Kind
 from ...wire.revision import Era
 from ..exchange import Exchange
 from ..states import ClientSide, ServerSide, Why
@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     UNKNOWN_METHOD = "unknown method"
     WRONG_PATH = "wrong path or routing page"
     STALE_EVENT = "stale Last-Event-ID"
+    ANSWERED = "the answer to the request itself"
     AUTH = "authentication"
     ENDED = "session ended by its own client"
     ENDED_BY_HAND = "session ended by hand"
@@ -42,6 +43,8 @@ class Reading(NamedTuple):
     reason: str
     dialect: str = ""
     """The dialect that was matched, where it is not the specification's 404."""
+    unprocessed: bool = True
+    """Whether it is beyond doubt that the request was not processed: no server answers one by its id before that."""
 
 
 class Needs(StrEnum):
@@ -64,6 +67,8 @@ class Row:
     """The code of the JSON-RPC error."""
     is_error: bool = False
     """Whether it must be a JSON-RPC error at all."""
+    own_id: bool = False
+    """Whether it must be an error that answers the request by its own id."""
     words: re.Pattern[str] | None = None
     """In the message of the JSON-RPC error, or else in the body."""
     header: str = ""
@@ -80,6 +85,36 @@ _V, _NAMES_SESSION = Verdict, "status {status} that names the session, which wor
 
 ROWS = (
     Row(_V.UNKNOWN_METHOD, "JSON-RPC -32601", code=METHOD_NOT_FOUND),
+    Row(
+        _V.LOST,
+        "status 200 with an error that names the session, which worked before",
+        200,
+        is_error=True,
+        words=re.compile(r"session (not found|expired|unknown|terminated)|unknown session", re.I),
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="gateways",
+    ),
+    Row(
+        _V.LOST,
+        "404 with JSON-RPC {code} that says of the session, and of nothing else, that it is not found",
+        404,
+        own_id=True,
+        words=wording.PLAINLY_LOST,
+        needs=Needs.OPENED,
+        seen_at="guards before a map of transports: `message: 'Session not found'}, id: req.body?.id ?? null`",
+    ),
+    Row(
+        _V.LOST,
+        "400 with JSON-RPC {code} that says of the session, and of nothing else, that it is not found",
+        400,
+        own_id=True,
+        words=wording.PLAINLY_LOST,
+        needs=Needs.WORKED,
+        optional=True,
+        seen_at="the same with another status: `id: req.body?.id || null`",
+    ),
+    Row(_V.ANSWERED, "JSON-RPC {code} under the request's own id", own_id=True),
     Row(_V.STALE_EVENT, "404 that names the event", 404, words=wording.STALE_EVENT, resumes=True),
     Row(_V.LOST, "404 with JSON-RPC {code} that names the session", 404, is_error=True, words=wording.SESSION),
     Row(_V.LOST, "404 on a session that this server had opened", 404, needs=Needs.OPENED),
@@ -122,16 +157,6 @@ ROWS = (
         needs=Needs.WORKED,
         optional=True,
         seen_at="hosted servers that scale",
-    ),
-    Row(
-        _V.LOST,
-        _NAMES_SESSION,
-        200,
-        is_error=True,
-        words=re.compile(r"session (not found|expired|unknown|terminated)|unknown session", re.I),
-        needs=Needs.WORKED,
-        optional=True,
-        seen_at="gateways",
     ),
     Row(_V.AUTH, "status 401", 401),
     Row(_V.AUTH, "status 403", 403),
@@ -180,19 +205,30 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
             return Reading(verdict, f"the session is {session.state}")
         if x.presented is None:
             return Reading(Verdict.OTHER, "the request carries no session id")
-    row = next((row for row in ROWS if _fits(row, x, code, is_error, said, dialects)), OTHERWISE)
+    own = is_error and _answers(x)
+    row = next((row for row in ROWS if _fits(row, x, code, is_error, own, said, dialects)), OTHERWISE)
     reason = row.reason.format(status=x.status, code="error" if code is None else code)
-    return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "")
+    return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "", unprocessed=not own)
 
 
-def _fits(row: Row, x: Exchange, code: int | None, is_error: bool, said: str, dialects: Collection[int]) -> bool:
+def _answers(x: Exchange) -> bool:
+    """Whether an answer is one to a request by the request's own id."""
+    if x.answer is None:
+        return False
+    asked = {m.id for m in x.body.messages if m.kind is Kind.REQUEST and m.has_valid_id}
+    return any(m.kind is Kind.RESPONSE and m.has_valid_id and m.id in asked for m in x.answer.messages)
+
+
+def _fits(
+    row: Row, x: Exchange, code: int | None, is_error: bool, own: bool, said: str, dialects: Collection[int]
+) -> bool:
     if row.status is not None and row.status != x.status:
         return False
     if row.code is not None and row.code != code:
         return False
     if row.optional and row.status not in dialects:
         return False
-    if row.is_error and not is_error:
+    if (row.is_error and not is_error) or (row.own_id and not own):
         return False
     if row.header and (x.answer_headers is None or row.header not in x.answer_headers):
         return False
@@ -205,4 +241,7 @@ def _fits(row: Row, x: Exchange, code: int | None, is_error: bool, said: str, di
         return False
     if row.needs is Needs.WORKED and (session is None or not session.answered):
         return False
-    return row.words is None or row.words.search(said) is not None
+    if row.words is None:
+        return True
+    # Under the request's own id a tool may speak of sessions of its own: then all that is said must be about this one.
+    return (row.words.fullmatch(said.strip()) if row.own_id else row.words.search(said)) is not None

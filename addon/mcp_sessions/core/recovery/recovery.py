@@ -95,7 +95,7 @@ class Recovery:
     def lost(self, session: Session, x: Exchange, reading: Reading) -> Decision:
         """A request was refused because the server has lost its session."""
         try:
-            decision, begun = self._refused(session, x)
+            decision, begun = self._refused(session, x, reading)
         except GaveUp as e:
             if x.generation == session.generation:  # what an older one was told says nothing of this one
                 self._ledger.fire(session, Trigger.REFUSED, self._reporter.now, reading.reason)
@@ -108,7 +108,7 @@ class Recovery:
             return Deliver(original=x.attempts > 0)
         return decision
 
-    def _refused(self, session: Session, x: Exchange) -> tuple[Decision, bool]:
+    def _refused(self, session: Session, x: Exchange, reading: Reading) -> tuple[Decision, bool]:
         """What becomes of a refused request, and whether a handshake is to begin for it.
 
         Raises:
@@ -116,6 +116,11 @@ class Recovery:
         """
         if self.policy.recover == "off":
             raise GaveUp("mcp_recover is off")
+        if not reading.unprocessed:
+            if x.attempts:
+                raise GaveUp("the new session says the same: it is not about the session")
+            if session.answered > x.answered_before and x.generation == session.generation:
+                raise GaveUp("the session has answered meanwhile")
         at_first_use = session.generation > 0 and session.answered == session.answered_before
         alive = session.standing.server is ServerSide.ALIVE
         died_young = at_first_use and x.generation == session.generation and alive
@@ -123,7 +128,7 @@ class Recovery:
             self._reporter.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
         if not _recoverable(session):
             raise GaveUp(f"the session is {session.state}")
-        what = treatment(x, self.policy.recover)
+        what = treatment(x, self.policy.recover, unprocessed=reading.unprocessed)
         if what is Treatment.LEAVE:
             raise GaveUp("not a request that can be sent again")
         if what is Treatment.DROP:
@@ -337,7 +342,7 @@ class Recovery:
         session = x.session
         if session is None:
             return
-        x.generation = session.generation
+        x.generation, x.answered_before = session.generation, session.answered
         if x.verb == "DELETE":
             self._ledger.fire(session, Trigger.DELETE_SENT, self._reporter.now)
             self._reporter.changed(session)

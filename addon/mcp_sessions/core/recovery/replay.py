@@ -29,17 +29,19 @@ SUPERSEDED = frozenset({"notifications/initialized", "notifications/cancelled"})
 PAGED = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list"})
 
 
-def treatment(x: Exchange, policy: str = "on") -> Treatment:
+def treatment(x: Exchange, policy: str = "on", *, unprocessed: bool = True) -> Treatment:
     """What to do about this request once its session is lost.
 
     Args:
         x: the refused exchange.
         policy: the option `mcp_recover`: `reinit` sends nothing again, `read-only` no call of a tool that does not say
             of itself that this does no harm.
+        unprocessed: whether the refusal proves that the request was not processed. Without that no such call is sent
+            again either.
     """
     usual = _by_kind(x)
     sent_again = usual in (Treatment.RESEND, Treatment.REOPEN)
-    if sent_again and (policy == "reinit" or (policy == "read-only" and not _harmless(x))):
+    if sent_again and (policy == "reinit" or ((policy == "read-only" or not unprocessed) and not _harmless(x))):
         return Treatment.SHAKE_ONLY
     return usual
 

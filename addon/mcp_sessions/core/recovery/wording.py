@@ -13,6 +13,13 @@ LOST = re.compile(
     r"not initiali[sz]ed",
     re.I,
 )
+PLAINLY_LOST = re.compile(
+    r"(error: )?(bad request: |not found: )?(mcp[- ])?(no valid |unknown |invalid |expired )?(mcp[- ])?session([- ]id)?"
+    r"( (is )?(not found|invalid|expired|unknown|terminated|provided)| has expired| does not exist)?"
+    r"( or expired| or has expired)?[.!]?",
+    re.I,
+)
+"""A whole message that is about the session and about nothing else: not "Terminal session not found: t1"."""
 STALE_EVENT = re.compile(r"event (id )?(was )?not found|unknown event|last-event-id", re.I)
 SESSION = re.compile(r"session", re.I)
 
