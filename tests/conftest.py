@@ -21,16 +21,30 @@ StartRaw = Callable[..., Awaitable[RawClient]]
 
 
 REAL = ("tests/real/", "tests/processes/", "tests/test_harness.py")
+LONGEST = tuple(
+    f"tests/real/test_{name}.py"
+    for name in ("record", "recipes", "rules", "views_page", "recovery_cases", "ending_evidence", "ending_ledger")
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give tests that have real processes, and so real deadlines, a second chance; who fails twice has failed.
+    """Begin with what takes longest, or one worker would be left with it when the others are done.
 
+    Give tests that have real processes, and so real deadlines, a second chance; who fails twice has failed.
     `-p no:rerunfailures` shows the first failure.
     """
+    items.sort(key=_turn)
     for item in items if config.pluginmanager.hasplugin("rerunfailures") else ():
         if item.nodeid.startswith(REAL):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _turn(item: pytest.Item) -> int:
+    """When it is its module's turn."""
+    module = item.nodeid.partition("::")[0]
+    if module in LONGEST:
+        return LONGEST.index(module)
+    return len(LONGEST) if module.startswith(REAL) else len(LONGEST) + 1
 
 
 @pytest_asyncio.fixture
