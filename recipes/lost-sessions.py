@@ -71,7 +71,7 @@ async def calls(stage: Stage, port: int, recover: str, lose: Callable[[], Awaita
         await client.connect(proxy.url, name="agent")
         good = 0
         for number in range(CALLS):
-            answer = await client.call("echo", text=str(number), limit=2 if recover == "off" else 10)
+            answer = await client.call("echo", text=str(number), limit=1 if recover == "off" else 10)
             good += answer.ok and answer.text == str(number)
             await lose()
         recovered = len(logged(proxy, "mcp: session .* recovered"))

@@ -78,8 +78,8 @@ async def test_an_idle_client_without_any_connection_lives(scripted, mitmdump, c
     idle, busy = await client_of(proxy.url, name="idle"), await client_of(proxy.url, name="busy")
     session = await idle.open()
     other = await busy.open()
-    # Idleness is the point here, and can't be awaited.
-    await asyncio.sleep(4)
+    # Idleness is the point here, and can't be awaited: twice every grace time.
+    await asyncio.sleep(2.5)
     assert not deletes(server)
     assert (await idle.do("call still-here")).startswith("200")
     await busy.tell("exit")
