@@ -46,6 +46,8 @@ OVERDUE_EVERY = 5.0
 """Seconds between two looks at what should have happened by now."""
 EXIT_PATIENCE = 5.0
 """Seconds that ending sessions may take when the proxy ends."""
+BEYOND = 60.0
+"""Seconds beyond a handshake after which an exchange that waits is let go: something has gone wrong."""
 CHECK_PATIENCE = 5.0
 """Seconds that checks of messages may go on when the proxy ends."""
 
@@ -148,6 +150,7 @@ class McpSessions:
         self.identifying.enable(chosen.mcp_identify == "on")
         self.exchanges.body_limit = chosen.body_limit
         self.exchanges.answers.patience = chosen.mcp_recover_timeout
+        self.effects.patience = chosen.mcp_recover_timeout + BEYOND
         for judging in (self.judge, self.playback):
             judging.limit(chosen.silenced, chosen.level)
         self.core.configure(chosen.policy, clock.now())
@@ -180,9 +183,9 @@ class McpSessions:
         before = succession.predecessor()
         if before is None:
             return
+        before.core.interrupted(clock.now())
         self._act_on(before.core, before.judge, before.live)
         self._apply()
-        self.core.interrupted(clock.now())
 
     def done(self) -> Coroutine[Any, Any, None] | None:
         """Leave mitmproxy as it was found; when it ends, end the sessions that nobody else could end."""

@@ -15,8 +15,9 @@ from core.world import DELETE, Peer, World, initialized, outcome
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.ending.deletions import Deletion
 from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.recovery.attempts import Attempt
 from mcp_sessions.core.recovery.handshake import Step
-from mcp_sessions.core.recovery.recovery import Attempt, Recovery
+from mcp_sessions.core.recovery.recovery import Recovery
 from mcp_sessions.core.states import ClientSide, ServerSide
 from mcp_sessions.options import Settings
 from mcp_sessions.wire.headers import HeaderMap
@@ -222,6 +223,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["on", "log", "off"]), recover=st.sampled_from(["on", "reinit", "off"]))
     def configure(self, end: str, recover: str) -> None:
         policy = Settings(mcp_end=end, mcp_recover=recover, mcp_end_after_idle=100, mcp_end_after_stream=20).policy
+        self.gave_up = self.gave_up or end != "on"
         self.world.core.configure(policy, self.world.now)
         self.world.fetch()
 

@@ -101,7 +101,7 @@ class Told(World):
 
 
 def memory_of(world: World) -> Memory:
-    found = world.core._observer._memory  # type: ignore[attr-defined]
+    found = world.judge._memory
     assert isinstance(found, Memory)
     return found
 

@@ -101,7 +101,7 @@ async def test_own_and_refused_flows_are_told_apart() -> None:
         session = next(iter(addon.core.ledger.sessions.values()))
         own = post(CALL)
         own.metadata[OWN] = "DELETE session"
-        marks.own(own, session, "DELETE session")
+        marks.own(own, session, "DELETE session", ending=True)
         assert own.comment == "by the proxy: DELETE session · session 7f3a9c"
         assert own.marked == marks.ENDING
         client = await pass_through(addon, post(CALL, SESSION), ANSWER)

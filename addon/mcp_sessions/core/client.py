@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, Protocol
@@ -63,7 +63,7 @@ class Client:
     user_agent: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
     """`clientInfo` of its latest `initialize`: name and version, shortened."""
-    connections: tuple[str, ...] = ()
+    connections: Collection[str] = ()
     # Its sessions know their clients; that these know their sessions, too, can't be said to the type checker.
     sessions: dict[Any, None] = field(default_factory=dict)
     """The sessions that it has used, the oldest first: each a `Session`."""

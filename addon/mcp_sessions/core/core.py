@@ -25,7 +25,7 @@ from .ending.deletions import Deletion
 from .ending.ending import Ending
 from .exchange import Exchange, Finish
 from .ledger import Ledger
-from .observer import Nobody, Observer
+from .observer import Guarded, Nobody, Observer
 from .outbox import Outbox, sooner
 from .policy import Policy
 from .records import Weight
@@ -47,7 +47,7 @@ class Core:
         """`reporter` gets each record as it comes about, `observer` sees all that happens."""
         self._policy = policy
         self.reporter = reporter
-        self._observer = observer or Nobody()
+        self._observer = Nobody() if observer is None else Guarded(observer, reporter.could_not_look)
         self._outbox = Outbox()
         self._fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
@@ -108,7 +108,9 @@ class Core:
         x.client = ledger.client_of(connection, x.headers, x.credentials, now)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)
-        session = x.session if x.session is not None else self._belonging.found(x)
+        session = x.session
+        if session is None or session.number not in ledger.sessions:  # it may have changed while it was waited for
+            session = self._belonging.found(x)
         x.session = None  # until it is known whether it is this client's
         if session is not None and x.era is Era.STATELESS and not is_stateless(method, params):
             x.era = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
@@ -154,7 +156,7 @@ class Core:
         x.status, x.answer_headers, x.answered_at = status, headers, now
         assigned = headers.get(h.SESSION_ID)
         session_id = None
-        if assigned is not None and x.era is not Era.STATELESS:
+        if assigned and x.era is not Era.STATELESS:
             session = self._belonging.opened(x, assigned) if x.is_initialize and x.ok else x.session
             if session is not None and session.mapped and assigned == session.server_id:
                 session_id = session.client_id
@@ -281,7 +283,6 @@ class Core:
     def hung_up(self, x: Exchange, now: float) -> None:
         """The client of an exchange that is kept waiting hung up: nothing is sent for it any more."""
         self._at(now)
-        x.hung_up = True
         self._recovery.hung_up(x)
 
     # Clients

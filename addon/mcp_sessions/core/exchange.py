@@ -68,11 +68,8 @@ class Exchange:
     """What a refusal was read as, with the reason."""
     attempts: int = 0
     """How often the request was sent again."""
-    hung_up: bool = False
     findings: list[str] = field(default_factory=list)
     """Ids of the rules that it broke."""
-    actions: list[str] = field(default_factory=list)
-    """What the addon did about it, in a few words each."""
     opened: Session | None = None
     """The session that its answer has opened, or that it was the first to be seen in."""
     dialect: str = ""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from ..wire import headers as h
 from ..wire.text import printable
 from .client import Client, ClientKey, Connection, ProcessLike
 from .session import REPLACED_LIMIT, Endpoint, Session
-from .states import LIVE, ServerSide, State, Trigger
+from .states import ServerSide, State, Trigger
+from .tables import make_room, with_one, without_one
 
 SESSION_LIMIT = 200_000
 CLIENT_LIMIT = 200_000
 CONNECTION_LIMIT = 200_000
 ENDPOINT_LIMIT = 1_000
 
-ASKED = 64
-"""Entries of a full table that are asked in turn whether they can be spared, before the oldest goes all the same."""
+OWNERS_LIMIT = 64
+"""Clients of one session, beyond which the oldest goes that is gone, or known by its address only."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Ledger:
         connection = self.connections.get(connection_id)
         if connection is None:
             connection = Connection(connection_id, peer, local, opened=now, last_active=now)
-            oldest = _make_room(self.connections, CONNECTION_LIMIT)
+            oldest = make_room(self.connections, CONNECTION_LIMIT)
             if oldest is not None:
                 self.dropped += 1
                 self._leave(oldest, now)
@@ -149,10 +149,10 @@ class Ledger:
 
     def _leave(self, connection: Connection, now: float) -> None:
         for session in connection.sessions:
-            session.connections = _without(session.connections, connection.id)
+            session.connections = without_one(session.connections, connection.id)
             session.left_at = now
         if connection.client:
-            connection.client.connections = _without(connection.client.connections, connection.id)
+            connection.client.connections = without_one(connection.client.connections, connection.id)
             connection.client.left_at = now
 
     def _join(self, connection: Connection, client: Client, now: float) -> None:
@@ -160,12 +160,12 @@ class Ledger:
         if before is client:
             return
         if before is not None:
-            before.connections = _without(before.connections, connection.id)
+            before.connections = without_one(before.connections, connection.id)
             if client.is_process and not before.is_process:
                 self._inherit(before, client, connection)
         connection.client = client
         if connection.id in self.connections:  # it may be closed by the time its process is found
-            client.connections = _with(client.connections, connection.id)
+            client.connections = with_one(client.connections, connection.id)
         client.last_seen = now
 
     def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
@@ -201,7 +201,10 @@ class Ledger:
             anonymous.sessions.pop(session, None)
 
     def _enter(self, client: Client) -> None:
-        spared = _make_room(self.clients, CLIENT_LIMIT, lambda one: not one.connections and not one.sessions)
+        # Never one that has a session: its end could not be seen any more. There are no more of these than sessions.
+        spared = make_room(
+            self.clients, CLIENT_LIMIT, lambda one: not one.connections and not one.sessions, force=False
+        )
         if spared is not None:
             self.dropped += 1
             self.clients_gone -= spared.gone
@@ -218,7 +221,7 @@ class Ledger:
         place = self.endpoints.get(endpoint)
         if place is None:
             place = Place(endpoint, now)
-            oldest = _make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
+            oldest = make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
             if oldest is not None:
                 self.dropped += 1
                 for session in list(oldest.sessions.values()):
@@ -287,7 +290,7 @@ class Ledger:
             session.replaced = (*session.replaced, session.server_id)[-REPLACED_LIMIT:]
         session.server_id = server_id
         session.generation += 1
-        if session.mapped:
+        if session.mapped and session.number in self.sessions:
             place.mapped[server_id] = session
 
     def own(self, session: Session, client: Client, now: float) -> bool:
@@ -297,14 +300,19 @@ class Ledger:
             owners[client] = now
             return False
         new = owners.pop(client, None) is None
+        if new and len(owners) >= OWNERS_LIMIT:
+            self._disown(session)
         owners[client] = now  # the latest stands last
         client.sessions[session] = None
         return new
 
-    def holds(self, client: Client, endpoint: Endpoint) -> Session | None:
-        """The newest session that this client is believed to hold at the endpoint."""
-        newest: Iterator[Session] = islice(reversed(client.sessions), 20)
-        return next((s for s in newest if s.endpoint == endpoint and s.state in LIVE), None)
+    def _disown(self, session: Session) -> None:
+        """Make room among the owners of a session, but never by one whose end is still to be seen."""
+        spare = next((owner for owner in session.owners if owner.gone or not owner.is_process), None)
+        if spare is not None:
+            del session.owners[spare]
+            spare.sessions.pop(session, None)
+            session.vouched = tuple(one for one in session.vouched if one is not spare)
 
     def named(self, text: str) -> list[Session]:
         """Sessions whose id, or short label, begins with this text."""
@@ -318,7 +326,7 @@ class Ledger:
         if session in connection.sessions or connection.id not in self.connections:
             return
         connection.sessions[session] = None
-        session.connections = _with(session.connections, connection.id)
+        session.connections = with_one(session.connections, connection.id)
 
     def listens(self, session: Session, exchange_id: str, now: float) -> None:
         """Note that a client has opened a GET stream."""
@@ -356,6 +364,7 @@ class Ledger:
         for one in session.connections:
             if one in self.connections:
                 self.connections[one].sessions.pop(session, None)
+        session.connections = ()
         place = self.endpoints.get(session.endpoint)
         if place is not None:
             if place.sessions.get(session.client_id) is session:
@@ -369,27 +378,3 @@ class Ledger:
 def _vouch(session: Session, client: Client) -> None:
     if client not in session.vouched:
         session.vouched = (*session.vouched, client)
-
-
-# Most have one connection, or none: a tuple is a fifth of a set.
-
-
-def _with(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
-    return connections if connection_id in connections else (*connections, connection_id)
-
-
-def _without(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
-    return tuple(one for one in connections if one != connection_id) if connection_id in connections else connections
-
-
-def _make_room[K, V](table: dict[K, V], limit: int, spare: Callable[[V], bool] | None = None) -> V | None:
-    """Make room in a full table: the oldest entry that can be spared goes, else the oldest; it, if one had to go."""
-    if len(table) < limit:
-        return None
-    for _ in range(ASKED if spare is not None else 0):
-        key = next(iter(table))
-        value = table.pop(key)
-        if spare is not None and spare(value):
-            return value
-        table[key] = value  # asked again when all others were
-    return table.pop(next(iter(table)))

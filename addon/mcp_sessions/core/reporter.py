@@ -85,6 +85,11 @@ class Reporter:
             x.connection if x else None,
         )
 
+    def could_not_look(self, where: str) -> None:
+        """The observer has failed, through no fault of the traffic's."""
+        what = "could not judge, please report it"
+        self.tell(Action(at=self.now, what=what, detail=printable(where, 200), weight=Weight.ERROR))
+
     def client(self, client: Client, what: str, detail: str) -> None:
         """A client changed."""
         self.tell(Change(at=self.now, what=what, client=client.label, detail=detail))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -18,6 +19,9 @@ HISTORY_LIMIT = 200
 
 REPLACED_LIMIT = 20
 """Server-side ids of earlier generations that are remembered, to be deleted with the session."""
+
+SHARED_LIMIT = 4 * 1024
+"""Bytes up to which such a text is shared by the sessions that have the same."""
 
 PARAMETERS_LIMIT = 64 * 1024
 """Bytes of `initialize` parameters, or of their result, that are kept of a session."""
@@ -78,7 +82,9 @@ def packed(value: dict[str, Any] | None) -> bytes | None:
     if value is None:
         return None
     text = dump(value)
-    return _shared(text) if len(text) <= PARAMETERS_LIMIT else None
+    if len(text) > PARAMETERS_LIMIT:
+        return None
+    return _shared(text) if len(text) <= SHARED_LIMIT else text
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -125,7 +131,7 @@ class Session:
     """Open GET streams: exchange id, and since when."""
     stream_aborted_at: float | None = None
     """When the client itself hung up its last GET stream, if it has opened none since."""
-    connections: tuple[str, ...] = ()
+    connections: Collection[str] = ()
     """Open connections that have carried it."""
     left_at: float | None = None
     """When the last of those was closed."""

@@ -307,7 +307,6 @@ class Why(StrEnum):
     NEEDS_CREDENTIALS = "needs credentials"
     NO_ANSWER = "no answer"
     REFUSED = "refused"
-    INTERRUPTED = "interrupted"
     UNKNOWN = "unknown"
 
 

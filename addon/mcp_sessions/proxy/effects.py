@@ -7,6 +7,7 @@ import logging
 
 from ..core.core import Core
 from ..core.decisions import DELIVER, Decision, Release, Send
+from ..wire.text import printable
 from . import clock
 from .failing import described
 from .flows import Live
@@ -28,13 +29,20 @@ class Effects:
         self._due: float | None = None
         self._fetched = asyncio.Event()
         self._closed = False
+        self.patience = 120.0
+        """Seconds that an exchange is kept waiting at most."""
 
     def fetch(self) -> None:
         """Carry out what has come about, and set the timer."""
         self._fetched.set()
         if self._closed or (self._due is None and self.core.still):
             return
-        for effect in self.core.effects():
+        try:
+            effects = self.core.effects()
+        except Exception as e:
+            logger.error(f"mcp: error in what is to be done: {described(e)}")
+            effects = ()
+        for effect in effects:
             match effect:
                 case Send():
                     self._tasks.start(self._send(effect))
@@ -74,13 +82,23 @@ class Effects:
 
     def expect(self, live: Live) -> None:
         """Keep an exchange waiting: whatever is decided from now on is kept for it. Before the next `fetch`."""
-        self._waiting[live.x.id] = (live, asyncio.get_running_loop().create_future())
+        waiting: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting[live.x.id] = (live, waiting)
+        if self._closed:  # another instance carries on, and does not know of it
+            waiting.set_result(DELIVER)
 
     async def decision(self, live: Live) -> Decision:
-        """Wait for what becomes of an exchange that is kept waiting. How long that may take is up to the core."""
+        """Wait for what becomes of an exchange that is kept waiting.
+
+        How long that takes is up to the core; if nothing has come of it by `patience`, something has gone wrong.
+        """
         _, waiting = self._waiting[live.x.id]
         try:
-            return await waiting
+            return await asyncio.wait_for(waiting, self.patience)
+        except TimeoutError:
+            self.core.hung_up(live.x, clock.now())
+            logger.error(f"mcp: {printable(live.x.what)} waited too long for a recovery: it goes on without")
+            return DELIVER
         finally:
             self._waiting.pop(live.x.id, None)
 

@@ -49,11 +49,10 @@ def annotate(flow: mflow.Flow, x: Exchange) -> None:
         mark_rules(flow, x.findings)
 
 
-def own(flow: mflow.Flow, session: Session, what: str) -> None:
+def own(flow: mflow.Flow, session: Session, what: str, *, ending: bool) -> None:
     """A request of the proxy's own, such as the `DELETE session` of an ending."""
     belongs_to(flow, session)
     flow.metadata[CLIENT] = session.client_label
-    ending = what.startswith("DELETE")
     words = [f"by the proxy: {what}", f"session {session.label}", session.evidence if ending else ""]
     write(flow, " · ".join(word for word in words if word))
     mark(flow, ENDING if ending else RECOVERY)

@@ -113,7 +113,7 @@ def _flow_of(request: Request) -> http.HTTPFlow:
     client = route.client() if isinstance(route, Route) else _anybody()
     flow = _flow(request.verb, request.url, request.carried, request.headers, request.content, client)
     flow.metadata[OWN] = request.what
-    marks.own(flow, request.session, request.what)
+    marks.own(flow, request.session, request.what, ending=request.verb == "DELETE")
     return flow
 
 

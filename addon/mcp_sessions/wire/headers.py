@@ -70,6 +70,8 @@ _EXCLUDED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
 type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as they came from the wire: order, case and repetitions kept."""
 
+SHARED_VALUE = 256
+"""Bytes of a header's value up to which it is kept once for all who send it."""
 CACHED_ENTRIES = 1_000
 """Header sets that are kept, the latest ones: a client sends the same few again and again."""
 CACHED_BYTES = 1024 * 1024
@@ -187,7 +189,7 @@ def carried_over(headers: HeaderMap) -> Fields:
     carried: Fields | None = headers.memo.get("carried")
     if carried is None:
         carried = headers.memo["carried"] = tuple(
-            _shared((name, value))
+            _shared((name, value)) if len(value) <= SHARED_VALUE and lower not in CREDENTIALS else (name, value)
             for name, value in headers.fields
             if (lower := _lower(name)) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
         )

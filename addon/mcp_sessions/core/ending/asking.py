@@ -18,6 +18,9 @@ from .deletions import GAP, LIMIT, Deletion, Deletions
 
 UNSUPPORTED = DeleteState.UNSUPPORTED.value
 
+AT_ONCE = 100
+"""DELETEs that are put off in one go, where a server asks to be left alone."""
+
 OUTCOMES = {
     DeleteState.NEEDS_CREDENTIALS: Why.NEEDS_CREDENTIALS,
     DeleteState.REFUSED: Why.REFUSED,
@@ -61,20 +64,23 @@ class Asking:
     def pump(self) -> None:
         """Have the next ones sent, as far as there is room."""
         now = self._reporter.now
-        while (deletion := self.queue.next(now)) is not None:
+        parked = 0
+        while parked < AT_ONCE and (deletion := self.queue.next(now)) is not None:
             session = deletion.session
             place = self._ledger.place(session.endpoint, now)
-            if deletion.final and session.standing.server is not ServerSide.DELETING:
+            stale = deletion.server_id != session.server_id or session.standing.server is not ServerSide.DELETING
+            if deletion.final and stale:
                 deletion.fire(DeleteTrigger.MOOT)
-                self.queue.over(now)
+                self.queue.over(deletion, now)
             elif not place.ends_sessions:
                 deletion.fire(DeleteTrigger.MOOT)
-                self.queue.over(now)
+                self.queue.over(deletion, now)
                 if deletion.final:
                     self._close(session, f"{deletion.reason.text}; {UNSUPPORTED}")
             elif place.not_before > now:
-                self.queue.over(now)
+                self.queue.over(deletion, now)
                 self.queue.later(deletion, place.not_before)
+                parked += 1
             else:
                 self._send(deletion)
 
@@ -98,12 +104,13 @@ class Asking:
         if deletion.state is not DeleteState.SENT:
             return  # it was interrupted
         now, session, status = self._reporter.now, deletion.session, outcome.status
-        self.queue.over(now + GAP if self.queue.waits else now)
+        self.queue.over(deletion, now + GAP if self.queue.waits else now)
+        final = deletion.final and deletion.server_id == session.server_id
         row, place = read(status, outcome.said), self._ledger.place(session.endpoint, now)
         why = f"DELETE answered {status}" if status else outcome.problem or "no answer"
         seconds = None
         if row.came is DeleteTrigger.AGAIN:
-            if deletion.final and session.standing.server is ServerSide.DELETING:
+            if final and session.standing.server is ServerSide.DELETING:
                 seconds = wait(deletion.attempt, outcome.headers.get("retry-after") if outcome.headers else None)
             state = deletion.fire(DeleteTrigger.AGAIN if seconds is not None else DeleteTrigger.EXHAUSTED)
         else:
@@ -111,7 +118,7 @@ class Asking:
         if state is DeleteState.UNSUPPORTED and place.ends_sessions:
             place.ends_sessions = False
             self._reporter.change(session, "not asked again", f"{why}: {UNSUPPORTED}")
-        if not deletion.final:
+        if not final:
             session.note(now, "earlier id deleted", f"answered {status}" if status else outcome.problem)
         elif state in (DeleteState.DONE, DeleteState.UNSUPPORTED):
             self._gone_at_server(session, f"{deletion.reason.text}; {why}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
 
@@ -17,6 +17,9 @@ AT_ONCE = 4
 
 GAP = 0.005
 """Seconds that are left to live traffic after each answered DELETE while others wait."""
+
+DUE_AT_ONCE = 100
+"""DELETEs that are queued again in one go when their time has come."""
 
 LIMIT = 400_000
 """DELETEs that may wait: all sessions that the ledger can hold, some with earlier ids."""
@@ -47,6 +50,8 @@ class Deletions:
         self._queue: deque[Deletion] = deque()
         self._slots = [0.0] * AT_ONCE
         """When each free slot may be used next, as a heap; those that are not here are in use."""
+        self._sent: dict[Deletion, None] = {}
+        """Those that use a slot."""
         self._later: list[tuple[float, int, Deletion]] = []
         self._order = count()
 
@@ -56,7 +61,7 @@ class Deletions:
     @property
     def under_way(self) -> int:
         """How many were sent and not answered yet."""
-        return AT_ONCE - len(self._slots)
+        return len(self._sent)
 
     @property
     def short(self) -> bool:
@@ -86,29 +91,32 @@ class Deletions:
 
     def next(self, now: float) -> Deletion | None:
         """The next one that may be sent now; it is counted as under way."""
-        while self._later and self._later[0][0] <= now:
+        for _ in range(DUE_AT_ONCE):
+            if not self._later or self._later[0][0] > now:
+                break
             deletion = heappop(self._later)[2]
             deletion.fire(DeleteTrigger.DUE)
             self._queue.append(deletion)
         if not self._queue or not self._slots or self._slots[0] > now:
             return None
         heappop(self._slots)
-        return self._queue.popleft()
+        deletion = self._queue.popleft()
+        self._sent[deletion] = None
+        return deletion
 
-    def over(self, free_at: float) -> None:
+    def over(self, deletion: Deletion, free_at: float) -> None:
         """One that was under way is not any more; its slot may be used again at that time."""
+        del self._sent[deletion]
         heappush(self._slots, free_at)
 
-    def drop(self) -> list[Deletion]:
-        """Forget all that waits for another attempt or was not sent; them."""
-        dropped = [*self._queue, *(deletion for _, _, deletion in self._later)]
-        self._queue.clear()
-        self._later.clear()
-        return dropped
-
     def reset(self) -> None:
-        """Forget all: whoever sent them does so no more."""
-        self.drop()
+        """Whoever sent them does so no more: forget those of sessions, which begin anew; send all others once more."""
+        old = [*self._sent, *self._queue, *(deletion for _, _, deletion in self._later)]
+        for deletion in old:
+            deletion.state = DeleteState.DROPPED  # what still comes of it means nothing
+        self._queue = deque(replace(one, state=DeleteState.QUEUED) for one in old if not one.final)
+        self._later.clear()
+        self._sent.clear()
         self._slots = [0.0] * AT_ONCE
 
     @property

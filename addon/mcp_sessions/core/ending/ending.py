@@ -18,7 +18,7 @@ from ..session import Session
 from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
 from .asking import UNSUPPORTED, Asking
 from .delete_answers import ends, read
-from .evidence import PROCESS_GONE, Evidence
+from .evidence import CERTAIN, PROCESS_GONE, Evidence
 
 AT_ONCE = 5
 """Sessions that are decided upon in one go, so that a client with a thousand of them does not make others wait."""
@@ -136,10 +136,10 @@ class Ending:
 
     # Ending it
 
-    def _end(self, session: Session, reason: Reason, *, certain: bool = True, by_hand: bool = False) -> None:
-        """Decide to end a session that its client has left."""
+    def _end(self, session: Session, reason: Reason, *, anew: bool = True, by_hand: bool = False) -> None:
+        """Decide to end a session that its client has left; not `anew` if that had been decided before."""
         session.reason, session.outcome = reason, None
-        if certain and not by_hand:
+        if anew and reason.kind in CERTAIN:
             self._observer.abandoned(session, self._reporter.now)
         if by_hand or (self.policy.end == "on" and not session.kept):
             self._delete(session)
@@ -219,9 +219,9 @@ class Ending:
                 return
             trigger = Trigger.DELETE_CUT if session.standing.client is ClientSide.LEAVING else Trigger.GONE
             if self._ledger.fire(session, trigger, self._reporter.now):
-                self._end(session, PROXY_ENDS, certain=False)
+                self._end(session, PROXY_ENDS)
         elif _is_abandoned(session):
-            self._end(session, reason, certain=False)
+            self._end(session, reason, anew=False)
 
     def answered(self, x: Exchange) -> None:
         """The client's own DELETE was answered."""
@@ -230,6 +230,9 @@ class Ending:
             return
         message = x.answer.first if x.answer else None
         said = message.error_text if message else ""
+        if x.generation != session.generation and session.standing.server in (ServerSide.ALIVE, ServerSide.LOST):
+            self.cut_off(session, Finish.CLIENT)  # that was about an id of an earlier generation
+            return
         if not ends(x.status, said):
             if self._ledger.fire(session, Trigger.DELETE_REFUSED, now, f"answered {x.status}"):
                 session.reason = session.outcome = None
@@ -291,7 +294,7 @@ class Ending:
         self._next_look = now + LOOK_EVERY
         for session, reason in self.evidence.due(now):
             if self._ledger.fire(session, Trigger.GONE, now, reason.text):
-                self._end(session, reason, certain=False)
+                self._end(session, reason)
 
     # A ledger from elsewhere
 

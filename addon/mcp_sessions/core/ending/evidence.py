@@ -87,6 +87,10 @@ PROCESS_GONE = Kind(Why.PROCESS_GONE, "", lambda _: None, certain=True, text="pr
 """What is seen rather than weighed: every client that used the session is a process that has ended."""
 
 
+CERTAIN = frozenset(kind.why for kind in (*KINDS, PROCESS_GONE) if kind.certain) | {Why.DELETE_CUT}
+"""What leaves no doubt that a client is gone; that it wished to go leaves none either."""
+
+
 def _is_seen(session: Session) -> bool:
     """Whether one of its clients is a living process, so that nothing needs to be guessed."""
     return any(owner.is_process and not owner.gone for owner in session.owners)

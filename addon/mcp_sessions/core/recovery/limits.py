@@ -40,6 +40,9 @@ class Limits:
 
 MINUTE = 60.0
 
+ASKED = 64
+"""Entries of a full table that are asked in turn whether they can be spared."""
+
 
 class GaveUp(Exception):
     """No recovery is tried; the text says why."""
@@ -76,11 +79,18 @@ class Troubles:
         trouble = self._sessions.get(session)
         if trouble is None:
             if len(self._sessions) >= self.limits.troubles:
-                # The oldest that is not being brought back just now.
-                idle = (s for s, t in self._sessions.items() if t.state in (RecoveryState.IDLE, RecoveryState.BACKOFF))
-                self._sessions.pop(next(idle, session), None)
+                self._make_room()
             trouble = self._sessions[session] = Trouble()
         return trouble
+
+    def _make_room(self) -> None:
+        """The oldest goes that is not being brought back just now; of those there are no more than recoveries."""
+        for _ in range(ASKED):
+            session = next(iter(self._sessions))
+            trouble = self._sessions.pop(session)
+            if trouble.state in (RecoveryState.IDLE, RecoveryState.BACKOFF):
+                return
+            self._sessions[session] = trouble
 
     def forget(self, session: Session) -> None:
         """The session is over."""

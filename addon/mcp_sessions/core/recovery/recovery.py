@@ -15,9 +15,6 @@ Attempts are limited in every direction: see `limits`.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-
 from ...wire import headers as h
 from ...wire.jsonrpc import Kind
 from ...wire.text import printable
@@ -33,26 +30,12 @@ from ..reporter import Reporter
 from ..session import Session, packed
 from ..states import ClientSide, RecoveryState, RecoveryTrigger, ServerSide, Trigger
 from . import handshake
+from .attempts import Attempt, Attempts
 from .dialects import Reading
 from .handshake import Step
 from .limits import GaveUp, Limits, Troubles
 from .replay import Treatment, treatment
 from .server_state import compare
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """A handshake under way, and who waits for it: refused exchanges with their treatment, held ones without."""
-
-    session: Session
-    url: str
-    carried: h.Fields = field(repr=False)
-    deadline: float
-    waiting: dict[str, tuple[Exchange, Treatment | None]] = field(default_factory=dict)
-    steps: deque[Step] = field(default_factory=deque)
-    """What is still to be sent."""
-    under_way: int = 0
-    """Messages that are not answered yet."""
 
 
 class Recovery:
@@ -70,7 +53,7 @@ class Recovery:
     ) -> None:
         self.policy = policy
         self.limits = limits or Limits()
-        self.attempts: dict[Session, Attempt] = {}
+        self.attempts = Attempts()
         self._troubles = Troubles(self.limits)
         self._ledger = ledger
         self._reporter = reporter
@@ -145,6 +128,7 @@ class Recovery:
             return self._sent_again(x, _outcome(session, what)), False
         self._troubles.begin(session, x.client.label, self._reporter.now)
         self.attempts[session] = self._attempt(session, x.url, h.carried_over(x.headers))
+        self.attempts[session].x = x
         self.attempts[session].waiting[x.id] = (x, what)
         return HOLD, True
 
@@ -167,7 +151,9 @@ class Recovery:
     def forget(self, session: Session) -> None:
         """The session is over, or known no more: whoever waits for it waits no more."""
         self._troubles.forget(session)
-        attempt = self.attempts.pop(session, None)
+        attempt = self.attempts.get(session)
+        if attempt is not None:
+            self.attempts.take_off(attempt)
         for x, what in attempt.waiting.values() if attempt is not None else ():
             self._outbox.release(x, PASS if what is None else DELIVER)
 
@@ -188,8 +174,9 @@ class Recovery:
         self._begin(session, "by hand", None)
 
     def _attempt(self, session: Session, url: str, carried: h.Fields) -> Attempt:
-        deadline = self._reporter.now + self.policy.recover_timeout + self.limits.slack
-        return Attempt(session, url, carried, deadline)
+        attempt = Attempt(session, url, carried, self._reporter.now + self.policy.recover_timeout + self.limits.slack)
+        self.attempts.time(attempt)
+        return attempt
 
     def _begin(self, session: Session, why: str, x: Exchange | None) -> None:
         now = self._reporter.now
@@ -239,6 +226,7 @@ class Recovery:
         self._ledger.remap(session, opened.session_id)
         self._troubles.of(session).fire(RecoveryTrigger.ANSWERED)
         attempt.deadline = self._reporter.now + self.limits.restoring
+        self.attempts.time(attempt)
         attempt.steps.append(handshake.initialized())
         self._send_some(attempt, 1)
 
@@ -274,17 +262,22 @@ class Recovery:
 
     def _succeeded(self, attempt: Attempt) -> None:
         session, now = attempt.session, self._reporter.now
-        del self.attempts[session]
+        self.attempts.take_off(attempt)
         self._ledger.fire(session, Trigger.RECOVERED, now)
         self._ledger.recovered_once(session)
         session.answered_before = session.answered
-        self._reporter.change(session, "recovered", f"generation {session.generation}")
         often = self._troubles.recovered(session, now)
-        for x, what in attempt.waiting.values():
+        sent_again = []
+        for x, what in attempt.waiting.values():  # before anything is told: nobody is to wait because of that
             if what is None:
                 self._let_go(x, Forward(session.server_id))
             else:
-                self._outbox.release(x, self._sent_again(x, _outcome(session, what)))
+                decision = _outcome(session, what)
+                sent_again += [x] if isinstance(decision, Resend) else []
+                self._outbox.release(x, _anew(x, decision))
+        self._reporter.change(session, "recovered", f"generation {session.generation}", attempt.x)
+        for x in sent_again:
+            self._reporter.action("sent again", x)
         if often:
             self._reporter.change(
                 session,
@@ -297,33 +290,36 @@ class Recovery:
 
     def _failed(self, attempt: Attempt, why: str) -> None:
         session, now = attempt.session, self._reporter.now
-        del self.attempts[session]
+        self.attempts.take_off(attempt)
         self._ledger.fire(session, Trigger.NOT_RECOVERED, now, why)
-        self._observer.told_lost(session, now)
-        self._reporter.change(session, "not recovered", why, weight=Weight.WARNING)
         self._troubles.failed(session, now)
         for x, what in attempt.waiting.values():
             if what is None:
                 self._let_go(x, Forward(session.server_id))
             else:
                 self._outbox.release(x, DELIVER)
+        self._observer.told_lost(session, now)
+        self._reporter.change(session, "not recovered", why, attempt.x, Weight.WARNING)
         self._ending.check(session)  # its client may be gone by now
 
     def interrupted(self, why: str) -> None:
-        """Whoever sent the messages does so no more: what was under way has failed."""
+        """Whoever sent the messages does so no more: what was under way has failed, or is done as far as it was."""
         for attempt in list(self.attempts.values()):
-            self._failed(attempt, why)
+            if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
+                self._not_restored(attempt.session, why)
+                self._succeeded(attempt)
+            else:
+                self._failed(attempt, why)
 
     @property
     def next_timer(self) -> float | None:
         """When the next handshake will have taken too long."""
-        if not self.attempts:
-            return None
-        return min(attempt.deadline for attempt in self.attempts.values())
+        return self.attempts.next_deadline
 
     def timer(self) -> None:
         """Give up what takes too long."""
-        for attempt in [one for one in self.attempts.values() if one.deadline <= self._reporter.now]:
+        while (due := self.next_timer) is not None and due <= self._reporter.now:
+            attempt = self.attempts.first()
             if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
                 self._not_restored(attempt.session, "it takes too long")
                 self._succeeded(attempt)
@@ -350,12 +346,18 @@ class Recovery:
     def _sent_again(self, x: Exchange, decision: Decision) -> Decision:
         """If a request is sent again, its answer starts anew."""
         if isinstance(decision, Resend):
-            x.attempts += 1
-            x.generation = x.session.generation if x.session else 0
-            x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
-            x.actions.append("sent again")
+            _anew(x, decision)
             self._reporter.action("sent again", x)
         return decision
+
+
+def _anew(x: Exchange, decision: Decision) -> Decision:
+    """If a request is sent again, its answer starts anew."""
+    if isinstance(decision, Resend):
+        x.attempts += 1
+        x.generation = x.session.generation if x.session else 0
+        x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
+    return decision
 
 
 def _recoverable(session: Session) -> bool:

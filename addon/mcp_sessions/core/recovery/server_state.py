@@ -19,6 +19,10 @@ from ...wire.jsonrpc import Message
 SUBSCRIPTION_LIMIT = 1000
 TOOL_LIMIT = 10_000
 URI_LIMIT = 2048
+NAME_LIMIT = 256
+"""Characters of a tool's name that are kept."""
+SHARED_LIMIT = 256
+"""Entries of a list up to which it is kept once for all sessions that have read it."""
 
 
 class Listing(NamedTuple):
@@ -80,7 +84,7 @@ def worth_comparing(held: Held, answer: dict[str, Any] | None) -> list[Listing]:
 
 def compare(held: Held, listing: Listing, items: list[Any]) -> bool:
     """Whether the list is another one now; if so, the client is to be told."""
-    digests = _shared(frozenset(_digest(item) for item in items))
+    digests = frozenset(_digest(item) for item in items)
     if digests == held.lists.get(listing.method):
         return False
     held.lists[listing.method] = digests
@@ -114,7 +118,8 @@ def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], 
             return
         before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
         room = max(0, TOOL_LIMIT - len(before))
-        held.lists[listing.method] = _shared(before | {_digest(item) for item in items[:room]})
+        found = before | {_digest(item) for item in items[:room]}
+        held.lists[listing.method] = _shared(found) if len(found) <= SHARED_LIMIT else found
         if listing.notification in held.untold:
             held.untold.remove(listing.notification)  # it has just seen for itself
         if listing.method == "tools/list":
@@ -133,7 +138,8 @@ def _note_safe_tools(held: Held, tools: list[Any]) -> None:
         promises = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
         (safe if promises else others).add(tool["name"])
     room = max(0, TOOL_LIMIT - len(held.safe_tools))
-    held.safe_tools = _shared((held.safe_tools - others) | frozenset(islice(safe, room)))
+    found = (held.safe_tools - others) | frozenset(name[:NAME_LIMIT] for name in islice(safe, room))
+    held.safe_tools = _shared(found) if len(found) <= SHARED_LIMIT else found
 
 
 @lru_cache(maxsize=1024)
