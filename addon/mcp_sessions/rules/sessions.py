@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 
 from ..core.client import Client
@@ -26,6 +27,10 @@ TO_START_ANEW = 2.0
 """Seconds that a client is given to start anew before its end is held against it."""
 NEW = 60.0
 """Seconds for which a session counts as new."""
+LONG = 256
+"""Characters beyond which an id is no number."""
+STEP = 16
+"""How far apart numbers are at most that follow one another."""
 BACK_AND_FORTH = 5.0
 """Seconds after which a credential that returns is no renewal."""
 
@@ -79,13 +84,22 @@ def session_id_weak(x: Exchange) -> list[str] | None:
 
 def _follows(one: str, other: str) -> bool:
     """Whether two ids differ in nothing but a small step of one number at their end."""
-    if len(one) != len(other) or one == other:
+    if len(one) != len(other) or one == other or len(one) > LONG:
         return False
+    return any(
+        prefix == other_prefix and 1 <= abs(number - other_number) <= STEP
+        for (prefix, number), (other_prefix, other_number) in zip(_endings(one), _endings(other), strict=True)
+    )
+
+
+@lru_cache(maxsize=512)
+def _endings(session_id: str) -> tuple[tuple[str, int], tuple[str, int]]:
+    """The number at the end of an id, decimal and hexadecimal, each with what stands before; 0 where there is none."""
+    found = []
     for run, base in ((_DECIMAL, 10), (_RUN, 16)):
-        a, b = run.search(one), run.search(other)
-        if a and b and one[: a.start()] == other[: b.start()] and 1 <= abs(int(a[0], base) - int(b[0], base)) <= 16:
-            return True
-    return False
+        match = run.search(session_id)
+        found.append((session_id[: match.start()], int(match[0], base)) if match else (session_id, 0))
+    return found[0], found[1]
 
 
 @on_request("MCP303", unless=INITIALIZE, headers=_has_no_id)
