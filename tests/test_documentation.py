@@ -11,7 +11,7 @@ from mcp_sessions.__main__ import readme
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
     "README.md": ["options", "commands"],
-    "docs/architecture.md": ["client", "server", "words", "recovery", "delete"],
+    "docs/architecture.md": ["client", "server", "words", "recovery", "delete", "dialects"],
 }
 
 

@@ -121,11 +121,6 @@ class Conversation:
         """The `initialize` that opened it, if that was recorded."""
         return next((one for one in self.exchanges if one.is_initialize and one.ok and not one.own), None)
 
-    @property
-    def seen_by_client(self) -> list[Recorded]:
-        """Without what only the proxy and the server know of."""
-        return [one for one in self.exchanges if not one.own]
-
 
 def arrivals(content: bytes, times: Iterable[float], ended: float) -> tuple[tuple[Arrival, ...], bool]:
     """The events of a stream with their times; without those, all are taken to have come at the end."""

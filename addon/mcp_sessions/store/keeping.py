@@ -107,11 +107,6 @@ class Keeping:
         """Wait until it is known what an earlier run left, or that this can't be known now."""
         await self._loaded.wait()
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether that is so."""
-        return self._loaded.is_set()
-
     async def recall(self, endpoint: Endpoint, session_id: str) -> None:
         """Look for a session that the ledger does not know: another proxy may have written it down."""
         if self._ended or not self._opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from ..core.recovery.dialects import ROWS, Needs, Verdict
 from ..core.states import CLIENT, DELETE, JOINT, RECOVERY, SERVER, WORDS, ClientSide
 
 
@@ -30,6 +31,21 @@ def words() -> str:
     return "\n".join(rows) + "\n"
 
 
+def dialects() -> str:
+    """The ways to say that a session is lost."""
+    rows = [
+        "| status | what says so | if of the session it is known that | only if asked for | seen at |",
+        "|---" * 5 + "|",
+    ]
+    for row in ROWS:
+        if row.verdict is Verdict.LOST:
+            reason = row.reason.format(status=row.status, code="error")
+            needs = "" if row.needs is Needs.NOTHING else row.needs.value
+            cells = (str(row.status), reason, needs, "yes" if row.optional else "", row.seen_at)
+            rows.append(f"| {' | '.join(cell.replace('|', '\\|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
 def diagrams() -> dict[str, str]:
     """All that is drawn, by the name of its place in the page."""
     return {
@@ -38,4 +54,5 @@ def diagrams() -> dict[str, str]:
         "words": words(),
         "recovery": machine(RECOVERY),
         "delete": machine(DELETE),
+        "dialects": dialects(),
     }

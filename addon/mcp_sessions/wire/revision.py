@@ -17,7 +17,6 @@ FIRST_STATELESS = STATELESS_REVISIONS[0]
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
-META_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 STATELESS_METHODS = frozenset({"server/discover", "subscriptions/listen"})
 
 

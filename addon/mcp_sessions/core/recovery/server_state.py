@@ -41,7 +41,6 @@ LISTINGS = (
     Listing("resources/list", "resources", "resources", "notifications/resources/list_changed"),
     Listing("resources/templates/list", "resourceTemplates", "resources", "notifications/resources/list_changed"),
 )
-LISTING = {listing.method: listing for listing in LISTINGS}
 
 SAFE_HINTS = ("readOnlyHint", "idempotentHint")
 """Annotations of a tool that make it safe to call again (server/tools)."""
