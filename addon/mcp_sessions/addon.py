@@ -222,6 +222,7 @@ class McpSessions:
             logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:
             self.effects.give_up()
+            self.judge.rest(clock.now())
             self.core.reporter.flush()
             self.reporting.sum_up(self.settings.fail_on)
             self._close()
@@ -293,12 +294,12 @@ class McpSessions:
         return self.exchanges.response(flow)
 
     @fail_open
-    def error(self, flow: http.HTTPFlow) -> None:
+    def error(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A flow broke off."""
         if flow in self._read:
             self.playback.take(flow)
-        else:
-            self.exchanges.error(flow)
+            return None
+        return self.exchanges.error(flow)
 
     @fail_open
     def client_disconnected(self, client: mconnection.Client) -> None:
