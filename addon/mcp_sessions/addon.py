@@ -6,6 +6,7 @@ No policy lives here. A hook that fails says so in the log and lets the traffic 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -157,6 +158,9 @@ class McpSessions:
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self._running = True
+        if not gc.get_freeze_count():
+            # What was loaded by now stays: looking at all of it for garbage would hold up the event loop for 0.1 s.
+            gc.freeze()
         self._succeed()
         self.identifying.start()
         self._watch([client for client in self.core.ledger.clients.values() if not client.gone])

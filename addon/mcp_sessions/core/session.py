@@ -22,6 +22,12 @@ REPLACED_LIMIT = 20
 PARAMETERS_LIMIT = 64 * 1024
 """Bytes of `initialize` parameters, or of their result, that are kept of a session."""
 
+SHARED_LIMIT = 4 * 1024
+"""Bytes of parameters, or of a result, up to which equal ones are kept once: of those, 4,096 are remembered."""
+
+ID_LIMIT = 1024
+"""Characters of a session id that is kept; a longer one is passed on, and nothing is done about its session."""
+
 UNKNOWN_CREDENTIALS = "?"
 """In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
 
@@ -78,7 +84,9 @@ def packed(value: dict[str, Any] | None) -> bytes | None:
     if value is None:
         return None
     text = dump(value)
-    return _shared(text) if len(text) <= PARAMETERS_LIMIT else None
+    if len(text) > PARAMETERS_LIMIT:
+        return None
+    return _shared(text) if len(text) <= SHARED_LIMIT else text
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
