@@ -34,7 +34,7 @@ from .recovery.dialects import Reading, Verdict
 from .recovery.handshake import Step
 from .recovery.recovery import Recovery
 from .reporter import Reporter
-from .session import Endpoint, Session
+from .session import ID_LIMIT, Endpoint, Session
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -90,7 +90,7 @@ class Core:
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
         identity = not x.connection.identified
         if x.presented and x.session is None:
-            return Ask(identity, recall=True)
+            return Ask(identity, recall=len(x.presented) <= ID_LIMIT)
         if not identity:
             return None
         # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
@@ -230,6 +230,8 @@ class Core:
             return self._recovery.initialize_refused(x)
         if x.session is None and (x.attempts or not self._policy.recover_unknown):
             return Deliver(original=x.attempts > 0)
+        if x.session is None and x.presented is not None and not self._belonging.keeps(x.presented, x):
+            return DELIVER
         return self._recovery.lost(x.session or self._belonging.presume_lost(x), x, reading)
 
     def _succeeded(self, x: Exchange) -> None:
@@ -242,7 +244,7 @@ class Core:
             x.generation = session.generation
             self._belonging.use(session, x)
         if session is None:
-            if not x.presented or x.stranger:
+            if not x.presented or x.stranger or not self._belonging.keeps(x.presented, x):
                 return
             session = self._belonging.known_meanwhile(x)
             if session is None:

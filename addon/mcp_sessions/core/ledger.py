@@ -9,17 +9,15 @@ from itertools import islice
 
 from ..wire import headers as h
 from ..wire.text import printable
+from .bounded import make_room, vouch, with_one, without
 from .client import Client, ClientKey, Connection, ProcessLike
 from .session import REPLACED_LIMIT, Endpoint, Session
-from .states import LIVE, ServerSide, State, Trigger
+from .states import LIVE, ClientSide, State, Trigger
 
 SESSION_LIMIT = 200_000
 CLIENT_LIMIT = 200_000
 CONNECTION_LIMIT = 200_000
 ENDPOINT_LIMIT = 1_000
-
-ASKED = 64
-"""Entries of a full table that are asked in turn whether they can be spared, before the oldest goes all the same."""
 
 
 @dataclass(slots=True)
@@ -62,8 +60,12 @@ class Ledger:
     """Entries that a limit pushed out."""
     evicted: Callable[[Session], None] = lambda _: None
     """Told of each session that a limit pushes out."""
+    crowded: Callable[[Session, float], None] = lambda *_: None
+    """Told, with the time, of each session that a limit is about to push out although its client may live."""
     _over: dict[Session, None] = field(default_factory=dict)
     """Sessions that are deleted at their server: the first to go where room is needed."""
+    _left: dict[Session, None] = field(default_factory=dict)
+    """Sessions whose client is gone or has left: the next to go."""
 
     # Connections and clients
 
@@ -72,7 +74,7 @@ class Ledger:
         connection = self.connections.get(connection_id)
         if connection is None:
             connection = Connection(connection_id, peer, local, opened=now, last_active=now)
-            oldest = _make_room(self.connections, CONNECTION_LIMIT)
+            oldest = make_room(self.connections, CONNECTION_LIMIT)
             if oldest is not None:
                 self.dropped += 1
                 self._leave(oldest, now)
@@ -149,10 +151,10 @@ class Ledger:
 
     def _leave(self, connection: Connection, now: float) -> None:
         for session in connection.sessions:
-            session.connections = _without(session.connections, connection.id)
+            session.connections = without(session.connections, connection.id)
             session.left_at = now
         if connection.client:
-            connection.client.connections = _without(connection.client.connections, connection.id)
+            connection.client.connections = without(connection.client.connections, connection.id)
             connection.client.left_at = now
 
     def _join(self, connection: Connection, client: Client, now: float) -> None:
@@ -160,12 +162,12 @@ class Ledger:
         if before is client:
             return
         if before is not None:
-            before.connections = _without(before.connections, connection.id)
+            before.connections = without(before.connections, connection.id)
             if client.is_process and not before.is_process:
                 self._inherit(before, client, connection)
         connection.client = client
         if connection.id in self.connections:  # it may be closed by the time its process is found
-            client.connections = _with(client.connections, connection.id)
+            client.connections = with_one(client.connections, connection.id)
         client.last_seen = now
 
     def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
@@ -189,7 +191,7 @@ class Ledger:
             if vanished and any(owner.is_process for owner in session.owners):
                 self._disclaim(session, client, connection)
             else:
-                _vouch(session, client)
+                vouch(session, client)
 
     def _disclaim(self, session: Session, anonymous: Client, connection: Connection) -> None:
         """What seemed to be another client was not: take it off the owners, if nothing else speaks for it."""
@@ -201,7 +203,7 @@ class Ledger:
             anonymous.sessions.pop(session, None)
 
     def _enter(self, client: Client) -> None:
-        spared = _make_room(self.clients, CLIENT_LIMIT, lambda one: not one.connections and not one.sessions)
+        spared = make_room(self.clients, CLIENT_LIMIT, lambda one: not one.connections and not one.sessions)
         if spared is not None:
             self.dropped += 1
             self.clients_gone -= spared.gone
@@ -218,11 +220,11 @@ class Ledger:
         place = self.endpoints.get(endpoint)
         if place is None:
             place = Place(endpoint, now)
-            oldest = _make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
+            oldest = make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
             if oldest is not None:
                 self.dropped += 1
                 for session in list(oldest.sessions.values()):
-                    self._evict(session)
+                    self._push_out(session, now)
             self.endpoints[endpoint] = place
         return place
 
@@ -243,7 +245,7 @@ class Ledger:
         """Enter a new session, in the place of any that its client knew by the same id."""
         if len(self.sessions) >= SESSION_LIMIT:
             self.dropped += 1
-            self._evict(next(iter(self._over or self.sessions.values())))
+            self._push_out(next(iter(self._over or self._left or self.sessions.values())), now)
         place = self.place(session.endpoint, now)
         before = place.sessions.get(session.client_id)
         if before is not None:
@@ -255,8 +257,7 @@ class Ledger:
         self.sessions[session.number] = session
         self.tally[session.state] += 1
         self.recovered += session.recoveries
-        if session.over:
-            self._over[session] = None
+        self._sort(session)
 
     def fire(self, session: Session, trigger: Trigger, now: float, detail: str = "") -> bool:
         """Let something happen to a session; whether that changed how it stands."""
@@ -272,18 +273,31 @@ class Ledger:
             if before.word is not following.word:
                 self.tally[before.word] -= 1
                 self.tally[following.word] += 1
-            if following.server is ServerSide.DELETED:
-                self._over[session] = None
-            elif before.server is ServerSide.DELETED:
-                self._over.pop(session, None)
+            if before.server is not following.server or before.client is not following.client:
+                self._sort(session)
         return True
+
+    def _sort(self, session: Session) -> None:
+        """Note when a session is to go if room is needed."""
+        self._over.pop(session, None)
+        self._left.pop(session, None)
+        if session.over:
+            self._over[session] = None
+        elif session.standing.client in (ClientSide.GONE, ClientSide.LEFT):
+            self._left[session] = None
+
+    def _push_out(self, session: Session, now: float) -> None:
+        """Forget a session for want of room."""
+        if session not in self._over and session not in self._left:
+            self.crowded(session, now)
+        self._evict(session)
 
     def remap(self, session: Session, server_id: str) -> None:
         """Give a session the id of its next generation at the server."""
         place = self.place(session.endpoint, session.last_used)
         if place.mapped.get(session.server_id) is session:
             del place.mapped[session.server_id]
-        if session.server_id != session.client_id or session.generation == 0:
+        if session.given and (session.server_id != session.client_id or session.generation == 0):
             session.replaced = (*session.replaced, session.server_id)[-REPLACED_LIMIT:]
         session.server_id = server_id
         session.generation += 1
@@ -314,11 +328,11 @@ class Ledger:
         """Note that a connection carries a session."""
         client = connection.client
         if connection.identified and not connection.vanished and client is not None and not client.is_process:
-            _vouch(session, client)
+            vouch(session, client)
         if session in connection.sessions or connection.id not in self.connections:
             return
         connection.sessions[session] = None
-        session.connections = _with(session.connections, connection.id)
+        session.connections = with_one(session.connections, connection.id)
 
     def listens(self, session: Session, exchange_id: str, now: float) -> None:
         """Note that a client has opened a GET stream."""
@@ -352,6 +366,7 @@ class Ledger:
         self.recovered -= session.recoveries
         self.streams -= len(session.streams)
         self._over.pop(session, None)
+        self._left.pop(session, None)
         self.touched.pop(session, None)
         for one in session.connections:
             if one in self.connections:
@@ -364,32 +379,3 @@ class Ledger:
                 del place.mapped[session.server_id]
         for owner in session.owners:
             owner.sessions.pop(session, None)
-
-
-def _vouch(session: Session, client: Client) -> None:
-    if client not in session.vouched:
-        session.vouched = (*session.vouched, client)
-
-
-# Most have one connection, or none: a tuple is a fifth of a set.
-
-
-def _with(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
-    return connections if connection_id in connections else (*connections, connection_id)
-
-
-def _without(connections: tuple[str, ...], connection_id: str) -> tuple[str, ...]:
-    return tuple(one for one in connections if one != connection_id) if connection_id in connections else connections
-
-
-def _make_room[K, V](table: dict[K, V], limit: int, spare: Callable[[V], bool] | None = None) -> V | None:
-    """Make room in a full table: the oldest entry that can be spared goes, else the oldest; it, if one had to go."""
-    if len(table) < limit:
-        return None
-    for _ in range(ASKED if spare is not None else 0):
-        key = next(iter(table))
-        value = table.pop(key)
-        if spare is not None and spare(value):
-            return value
-        table[key] = value  # asked again when all others were
-    return table.pop(next(iter(table)))

@@ -181,6 +181,11 @@ class Session:
         return self.standing.server is ServerSide.DELETED
 
     @property
+    def given(self) -> bool:
+        """Whether its server has given the id by which it knows it, or has accepted it."""
+        return self.opened_by != "unknown" or self.answered > 0 or self.generation > 0
+
+    @property
     def ended_by(self) -> str:
         """Who has ended it, once it is over: `proxy` or `client`; empty before."""
         if not self.over:

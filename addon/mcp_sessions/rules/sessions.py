@@ -7,6 +7,7 @@ from itertools import islice
 
 from ..core.client import Client
 from ..core.exchange import Exchange
+from ..core.session import ID_LIMIT
 from ..core.states import State
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
@@ -62,7 +63,7 @@ def session_id_charset(x: Exchange) -> str | None:
 def session_id_weak(x: Exchange) -> list[str] | None:
     """A session id can't be guessed and is given once."""
     assigned = _assigned(x)
-    if not assigned or x.presented is not None:
+    if not assigned or x.presented is not None or len(assigned) > ID_LIMIT:
         return None
     place = notes(x).place
     found = []
@@ -82,7 +83,7 @@ def _follows(one: str, other: str) -> bool:
     if len(one) != len(other) or one == other:
         return False
     for run, base in ((_DECIMAL, 10), (_RUN, 16)):
-        a, b = run.search(one), run.search(other)
+        a, b = run.search(one, len(one) - 12), run.search(other, len(one) - 12)
         if a and b and one[: a.start()] == other[: b.start()] and 1 <= abs(int(a[0], base) - int(b[0], base)) <= 16:
             return True
     return False
