@@ -79,11 +79,36 @@ def sdk_client(started: AsyncExitStack) -> StartClient:
     return start
 
 
-@pytest.fixture
-def mitmdump(started: AsyncExitStack) -> Iterator[StartProxy]:
-    """Start mitmdump with the addon: `proxy = await mitmdump(server.url, options={...})`."""
+LONGEST_TURN = 0.05
+"""Seconds of processor time that one turn of mitmdump's event loop may take."""
 
+TURNS: list[tuple[float, str, str]] = []
+"""The longest turn of each test: seconds, the test, what was run."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the longest turns of the event loop."""
+    if TURNS:
+        terminalreporter.section("longest turns of mitmproxy's event loop, processor time")
+        for seconds, test, what in sorted(TURNS, reverse=True)[:10]:
+            terminalreporter.write_line(f"{seconds * 1000:6.1f} ms  {test}  {what}")
+
+
+@pytest.fixture
+def mitmdump(started: AsyncExitStack, request: pytest.FixtureRequest) -> Iterator[StartProxy]:
+    """Start mitmdump with the addon: `proxy = await mitmdump(server.url, options={...})`.
+
+    A test fails if one turn of its event loop takes too long, unless it is marked `slow_turns`, with the reason.
+    """
     proxies: list[Mitmdump] = []
+
+    def check_turns() -> None:
+        seconds, what = max((proxy.longest_turn for proxy in proxies), default=(0.0, ""))
+        TURNS.append((seconds, request.node.nodeid, what))
+        if request.node.get_closest_marker("slow_turns") is None:
+            assert seconds <= LONGEST_TURN, f"a turn of the event loop took {seconds * 1000:.0f} ms: {what}"
+
+    started.callback(check_turns)  # the last of all: the proxies have ended by then
 
     async def start(upstream: str | int | None = None, **more: Any) -> Mitmdump:
         proxies.append(await started.enter_async_context(Mitmdump(upstream, **more)))

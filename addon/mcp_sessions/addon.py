@@ -6,6 +6,7 @@ No policy lives here. A hook that fails says so in the log and lets the traffic 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -160,6 +161,9 @@ class McpSessions:
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
         self._running = True
+        if not gc.get_freeze_count():
+            # What was loaded by now stays: looking at all of it for garbage would hold up the event loop for 0.1 s.
+            gc.freeze()
         self._succeed()
         self.identifying.start()
         self._watch([client for client in self.core.ledger.clients.values() if not client.gone])
@@ -225,6 +229,7 @@ class McpSessions:
             logger.error(f"mcp: error while ending sessions at exit: {described(e)}")
         finally:
             self.effects.give_up()
+            self.judge.rest(clock.now())
             self.core.reporter.flush()
             self.reporting.sum_up(self.settings.fail_on)
             self._close()
@@ -296,12 +301,12 @@ class McpSessions:
         return self.exchanges.response(flow)
 
     @fail_open
-    def error(self, flow: http.HTTPFlow) -> None:
+    def error(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A flow broke off."""
         if flow in self._read:
             self.playback.take(flow)
-        else:
-            self.exchanges.error(flow)
+            return None
+        return self.exchanges.error(flow)
 
     @fail_open
     def client_disconnected(self, client: mconnection.Client) -> None:

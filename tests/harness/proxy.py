@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from harness import loopwatch
 from harness.environments import REPOSITORY
 from harness.process import Process
 
 ADDON = REPOSITORY / "addon" / "main.py"
+WATCH = Path(loopwatch.__file__)
 _LISTENING = re.compile(r" listening at (.+):(\d+)\.")
 
 Setting = str | int | float | bool | Path | Sequence[str]
@@ -54,7 +56,9 @@ class Mitmdump:
         self._args = list(args)
         self._env = env
         self.tool = tool
-        self.process = Process(self._command(), env=self._env, name=tool)
+        self.longest_turn = (0.0, "")
+        """Of its event loop since it listens: processor time in seconds, and what was run."""
+        self.process = self._process()
 
     async def __aenter__(self) -> Self:
         try:
@@ -76,7 +80,7 @@ class Mitmdump:
         """Start it, or start it again on the same port."""
         if self.ports:
             self._port = self.ports[0]
-            self.process = Process(self._command(), env=self._env, name=self.tool)
+            self.process = self._process()
         self.ports = []
         await self.process.start()
         if self._read is None:
@@ -134,6 +138,17 @@ class Mitmdump:
         """The certificate authority that clients must trust when it intercepts TLS."""
         return self.confdir / "mitmproxy-ca-cert.pem"
 
+    def _process(self) -> Process:
+        return Process(self._command(), env=self._env, name=self.tool, on_line=self._of_watch)
+
+    def _of_watch(self, line: str) -> bool:
+        mark, _, rest = line.partition(" ")
+        if mark != loopwatch.MARK:
+            return False
+        seconds, _, what = rest.partition(" ")
+        self.longest_turn = max(self.longest_turn, (float(seconds), what))
+        return True
+
     def _command(self) -> list[str]:
         binary = shutil.which(self.tool, path=str(Path(sys.executable).parent))
         if binary is None:
@@ -145,7 +160,7 @@ class Mitmdump:
             command += ["-n", "-r", str(self._read)]
         for mode in self.modes:
             command += ["--mode", mode]
-        for script in self.scripts:
+        for script in [WATCH, *self.scripts] if self._read is None else self.scripts:
             command += ["-s", str(script)]
         for key, value in self.options.items():
             for item in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:

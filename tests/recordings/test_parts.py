@@ -2,18 +2,22 @@
 
 import base64
 import json
+import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_sessions.recordings import patterns
 from mcp_sessions.recordings.bindings import Bindings
 from mcp_sessions.recordings.markup import block, code, diagram
 from mcp_sessions.recordings.naming import named
 from mcp_sessions.recordings.recorded import Recorded
 from mcp_sessions.recordings.redact import Redactor
 from mcp_sessions.recordings.stand import NOT_RECORDED, Stand
+from mcp_sessions.recordings.vault import Vault
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
 
@@ -163,3 +167,68 @@ def test_a_placeholder_means_one_value() -> None:
     assert not bindings.match("<secret-1>", "y")
     assert bindings.match("say <secret-1>", "say x")
     assert bindings.now({"k": ["<secret-1>"]}) == {"k": ["x"]}
+
+
+HOSTILE_UNITS = (
+    "aaa%zz", "%41", "%2541", "a%4", "eyJ", "eyJa.", "awskey", "awspw/", "artif", "artif\n", "jfrog =AP", "AKC",
+    "a/", "a", "a.", "0123456789abcdef", "password=", "secret: ", "bearer ", "a://", "a://a:", "http://a",
+    "-----BEGIN PRIVATE KEY-----", "BEGIN PRIVATE KEY-----\naaaaaaaaaaa\n", "\n", "NPM TOKEN", "sk-",
+    "xoxb-1-", "1-", "PuTTY-User-Key-File-2:", "[", "é",
+)  # fmt: skip
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Processor time of one call."""
+    before = time.thread_time()
+    call()
+    return time.thread_time() - before
+
+
+@pytest.mark.parametrize("unit", HOSTILE_UNITS)
+def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
+    assert seconds(lambda: redact((unit * (100_000 // len(unit))).encode(), "text/plain")) < 5
+
+
+def test_no_search_holds_up_the_process() -> None:
+    """A search keeps all other threads from going on until it is over."""
+    for shape in patterns.shapes():
+        for unit in HOSTILE_UNITS:
+            text = unit * (100_000 // len(unit))
+            assert seconds(lambda: shape.search(text, 0, patterns.WINDOW)) < 0.05, (shape.pattern, unit)  # noqa: B023
+            assert seconds(lambda: list(patterns.matches(shape, text))) < 1, (shape.pattern, unit)  # noqa: B023
+
+
+def test_a_secret_is_found_across_the_borders_of_what_is_searched_at_once() -> None:
+    token, key = "eyJ" + "a" * 150_000 + ".bbbb.cccc", "ghp_" + "A1" * 18
+    for at in (0, patterns.WINDOW - 20, patterns.WINDOW, 2 * patterns.WINDOW - 3):
+        assert key in patterns.secrets_in("x " * (at // 2) + key + " tail")
+        assert token in patterns.secrets_in(" " * at + token + " tail")
+
+
+def test_keys_by_the_words_before_them_are_found() -> None:
+    aws, artifactory = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AP" + "6Zq1" * 5
+    assert aws in patterns.secrets_in(f'aws_secret_access_key = "{aws}"')
+    assert aws not in patterns.secrets_in(f"the hash {aws}")
+    assert artifactory in patterns.secrets_in(f"jfrog: {artifactory}")
+    assert artifactory not in patterns.secrets_in(f"the word {artifactory}")
+    assert "AKIAIOSFODNN7EXAMPLE" in patterns.secrets_in("id AKIAIOSFODNN7EXAMPLE")
+
+
+def test_many_secrets_that_begin_alike_are_replaced_in_little_time() -> None:
+    tokens = [f"aaaaaa{number:06}" for number in range(5_000)]
+    body = json.dumps([{"token": token} for token in tokens] + ["aaaaaa" * 20_000]).encode()
+    shown: list[str] = []
+    assert seconds(lambda: shown.append(redact(body))) < 10
+    assert not any(token in shown[0] for token in tokens)
+
+
+def test_the_longest_of_secrets_that_begin_alike_is_replaced() -> None:
+    vault = Vault()
+    for secret in ("abcdef", "abcdefgh", "abcdefgz", "abcdefghij"):
+        vault.learn(secret)
+    assert vault.replace("abcdefghij abcdefghi abcdefgy") == "<secret-1> <secret-2>i <secret-3>gy"
+
+
+def test_many_documents_with_secrets_are_learnt_in_little_time() -> None:
+    stream = "".join(f'data: {{"token": "abcdef-{number:06}"}}\n\n' for number in range(1_000)).encode()
+    assert seconds(lambda: redact(stream, SSE)) < 10

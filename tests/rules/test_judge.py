@@ -207,3 +207,18 @@ def test_a_stream_that_was_there_before_the_loss_says_nothing_of_it() -> None:
     error = '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Session not found"}}'
     scenes = stream + lost.format(call % 1, error) + again.format(call % 2)
     assert "MCP306" in broken_by(scenes)
+
+
+def test_complaints_of_one_rule_in_one_exchange_are_limited_and_counted() -> None:
+    events = "\n<\n".join(["< data: x"] * 2_000)
+    stream = lines(
+        "### client A", "> GET /mcp", "> %headers", "> Accept: text/event-stream", "< 200",
+        "< Content-Type: text/event-stream", "<", events,
+    )  # fmt: skip
+    player = Player()
+    player.play(read(lines("%init", stream)))
+    complaints = [violation for violation in player.violations if violation.rule == "MCP501"]
+    assert len(complaints) == 11
+    assert complaints[-1].detail == "and 1990 times more"
+    assert sum(violation.times for violation in complaints) == player.judge.counts["MCP501"] == 2_000
+    assert next(iter(player.core.ledger.sessions.values())).violations["MCP501"] == 2_000

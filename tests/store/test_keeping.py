@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -419,3 +420,25 @@ async def test_closed_before_it_has_begun(tmp_path: Path) -> None:
         await asyncio.wait_for(shell.keeping.loaded(), 5)
     async with running(SqliteStore(tmp_path / "ledger", clock=lambda: NOW)) as again:
         assert again.core.ledger.find(ENDPOINT, "one") is not None
+
+
+async def test_a_ledger_that_is_locked_for_a_while_is_kept_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mcp_sessions.store.sqlite.file.BUSY", 0.05)
+    path = tmp_path / "ledger"
+
+    def stored() -> int:
+        with closing(sqlite3.connect(path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM sessions").fetchone()[0])
+
+    async with running(SqliteStore(path)) as shell:
+        shell.enter(a_session("first"))
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        shell.enter(a_session("second"))
+        await until(lambda: "can't be used now (database is locked)" in caplog.text)
+        shell.enter(a_session("third"))
+        other.execute("COMMIT")
+        other.close()
+        await until(lambda: stored() == 3)

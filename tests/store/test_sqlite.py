@@ -127,19 +127,6 @@ async def test_a_file_that_may_not_be_written(tmp_path: Path) -> None:
     assert await problem_of(path) == f"{path} can't be used (Permission denied){REST}"
 
 
-async def test_a_file_that_somebody_else_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcp_sessions.store.sqlite.file.BUSY", 0.05)
-    path = tmp_path / "ledger"
-    opened(path).leave()
-    store = SqliteStore(path)
-    await store.open()
-    with sqlite3.connect(path, isolation_level=None) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        assert await problem_of(path) == f"{path} can't be used (database is locked){REST}"
-        with pytest.raises(Problem, match=r"can't be used any more \(database is locked\)"):
-            await store.write([a_row()])
-
-
 async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
@@ -215,3 +202,58 @@ async def test_whom_nobody_waits_for_any_more_is_done_all_the_same() -> None:
     task.cancel()
     await asyncio.wait_for(done.wait(), 5)
     assert thread.last(lambda: 3, 5) == 3
+
+
+async def test_a_file_that_is_locked_for_long_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_sessions.store.sqlite.file.BUSY", 0.05)
+    path = tmp_path / "ledger"
+    opened(path).close()
+    store = SqliteStore(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    for call in (store.open, lambda: store.write([a_row()])):
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Problem, match=r"can't be used now .*locked") as raised:
+            await call()
+        assert not raised.value.final
+        other.execute("COMMIT")
+        await call()
+    assert await store.claim(a_row()[:5]) == a_row()
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Problem, match="the last changes of sessions are not remembered"):
+        store.leave([], [], 3.0)
+    other.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are Unix")
+def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    process = context.Process(target=_fill, args=(str(tmp_path / "ledger"), said))
+    process.start()
+    process.join(60)
+    assert said.get(timeout=5) == [True, False, False, 200]
+
+
+def _fill(path: str, said: Any) -> None:
+    """In a process of its own: what it may write is limited for good, as far as others are concerned."""
+    import resource
+
+    async def run() -> list[object]:
+        store = SqliteStore(Path(path))
+        await store.open()
+        await store.write([a_row("before")])
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(f"{path}-wal").st_size + 4096, before[1]))
+        found: list[object] = [True]
+        for _ in range(2):
+            try:
+                await store.write([a_row(f"session-{n}") for n in range(200)])
+            except Problem as e:
+                found.append(e.final)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        await store.write([a_row(f"session-{n}") for n in range(200)])
+        keys = [a_row(f"session-{n}")[:5] for n in range(200)]
+        found.append(sum([await store.claim(key) is not None for key in keys]))
+        return found
+
+    said.put(asyncio.run(run()))

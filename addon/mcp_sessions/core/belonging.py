@@ -18,8 +18,11 @@ from .records import Weight
 from .recovery import handshake
 from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
-from .session import UNKNOWN_CREDENTIALS, Session, packed
+from .session import ID_LIMIT, UNKNOWN_CREDENTIALS, Session, packed
 from .states import ClientSide, Trigger
+
+CROWDED_EVERY = 60.0
+"""Seconds between two complaints that there are too many sessions."""
 
 
 class Belonging:
@@ -29,6 +32,25 @@ class Belonging:
         self._ledger = ledger
         self._reporter = reporter
         self._ending = ending
+        self._long_said = False
+        self._crowded_until = float("-inf")
+        ledger.crowded = self._crowded
+
+    def keeps(self, session_id: str, x: Exchange) -> bool:
+        """Whether an id is short enough to be kept; if not, this is said once."""
+        if len(session_id) <= ID_LIMIT:
+            return True
+        if not self._long_said:
+            self._long_said = True
+            what = f"not kept: a session id of {len(session_id)} characters, more than {ID_LIMIT}"
+            self._reporter.action(what, x, Weight.WARNING)
+        return False
+
+    def _crowded(self, session: Session, now: float) -> None:
+        """There is no room for the session of a client that may live: said at most once a minute."""
+        if now >= self._crowded_until:
+            self._crowded_until = now + CROWDED_EVERY
+            self._reporter.change(session, "forgotten", "there are too many sessions", weight=Weight.WARNING)
 
     def found(self, x: Exchange) -> Session | None:
         """The session that a request means by its id, whoever sends it."""
@@ -52,8 +74,10 @@ class Belonging:
         if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
             session.requests += len(x.body.messages) or 1
 
-    def opened(self, x: Exchange, assigned: str) -> Session:
-        """A 2xx answer to `initialize` carries an id: that is a session."""
+    def opened(self, x: Exchange, assigned: str) -> Session | None:
+        """A 2xx answer to `initialize` carries an id: that is a session, if it can be kept."""
+        if not self.keeps(assigned, x):
+            return None
         now = self._reporter.now
         existing = self._ledger.find_by_server_id(x.endpoint, assigned)
         if existing is not None and not existing.over and made_for(existing, x):
@@ -76,7 +100,10 @@ class Belonging:
         if request is None or message.id != request.id:
             return
         if x.session is not None and request.method in KEEPERS:
-            remember(x.session.holding(), request, message)
+            held = x.session.holding()
+            if not remember(held, request, message) and not held.full:
+                held.full = True
+                self._reporter.change(x.session, "holds more than is kept", "", x, Weight.WARNING)
         session = x.opened
         if not x.is_initialize or session is None or message.result is None:
             return

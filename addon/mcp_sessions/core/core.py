@@ -14,9 +14,9 @@ from itertools import islice
 
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
-from ..wire.jsonrpc import UNREAD, Body, Kind, dump, parse
+from ..wire.jsonrpc import UNREAD, Body, Kind, parse
 from ..wire.revision import Era, era, is_stateless
-from ..wire.sse import Event, encode
+from ..wire.sse import Event
 from .belonging import Belonging, introduce, made_for
 from .client import Client, Connection, ProcessLike
 from .credentials import Fingerprints
@@ -34,7 +34,7 @@ from .recovery.dialects import Reading, Verdict
 from .recovery.handshake import Step
 from .recovery.recovery import Recovery
 from .reporter import Reporter
-from .session import Endpoint, Session
+from .session import ID_LIMIT, Endpoint, Session
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -90,7 +90,7 @@ class Core:
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
         identity = not x.connection.identified
         if x.presented and x.session is None:
-            return Ask(identity, recall=True)
+            return Ask(identity, recall=len(x.presented) <= ID_LIMIT)
         if not identity:
             return None
         # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
@@ -171,17 +171,7 @@ class Core:
             self.reporter.changed(x.session)
         self._succeeded(x)
         self._observer.answer(x)
-        return Head(session_id, stream=True, first=self._first_events(x))
-
-    def _first_events(self, x: Exchange) -> bytes:
-        """What the client is to be told before anything else on this stream of its session."""
-        session = x.session
-        if session is None or session.held is None or not x.ok or not h.open_ended(x.answer_headers):
-            return b""
-        told, session.held.untold = session.held.untold, []
-        for method in told:
-            self.reporter.action(f"told the client: {method}", x)
-        return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
+        return Head(session_id, stream=True, first=self._recovery.first_events(x))
 
     def event(self, x: Exchange, event: Event, now: float) -> None:
         """An event arrived on a stream."""
@@ -232,6 +222,8 @@ class Core:
             return self._recovery.initialize_refused(x)
         if x.session is None and (x.attempts or not self._policy.recover_unknown):
             return Deliver(original=x.attempts > 0)
+        if x.session is None and x.presented is not None and not self._belonging.keeps(x.presented, x):
+            return DELIVER
         return self._recovery.lost(x.session or self._belonging.presume_lost(x), x, reading)
 
     def _succeeded(self, x: Exchange) -> None:
@@ -244,7 +236,7 @@ class Core:
             x.generation = session.generation
             self._belonging.use(session, x)
         if session is None:
-            if not x.presented or x.stranger:
+            if not x.presented or x.stranger or not self._belonging.keeps(x.presented, x):
                 return
             session = self._belonging.known_meanwhile(x)
             if session is None:

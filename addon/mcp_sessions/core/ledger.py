@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from ..wire import headers as h
 from ..wire.text import printable
+from .bounded import make_room, vouch, with_one, without
 from .client import Client, ClientKey, Connection, ProcessLike
 from .session import REPLACED_LIMIT, Endpoint, Session
-from .states import ServerSide, State, Trigger
-from .tables import make_room, with_one, without_one
+from .states import ClientSide, State, Trigger
 
 SESSION_LIMIT = 200_000
 CLIENT_LIMIT = 200_000
@@ -62,8 +62,12 @@ class Ledger:
     """Entries that a limit pushed out."""
     evicted: Callable[[Session], None] = lambda _: None
     """Told of each session that a limit pushes out."""
+    crowded: Callable[[Session, float], None] = lambda *_: None
+    """Told, with the time, of each session that a limit is about to push out although its client may live."""
     _over: dict[Session, None] = field(default_factory=dict)
     """Sessions that are deleted at their server: the first to go where room is needed."""
+    _left: dict[Session, None] = field(default_factory=dict)
+    """Sessions whose client is gone or has left: the next to go."""
 
     # Connections and clients
 
@@ -149,10 +153,10 @@ class Ledger:
 
     def _leave(self, connection: Connection, now: float) -> None:
         for session in connection.sessions:
-            session.connections = without_one(session.connections, connection.id)
+            session.connections = without(session.connections, connection.id)
             session.left_at = now
         if connection.client:
-            connection.client.connections = without_one(connection.client.connections, connection.id)
+            connection.client.connections = without(connection.client.connections, connection.id)
             connection.client.left_at = now
 
     def _join(self, connection: Connection, client: Client, now: float) -> None:
@@ -160,7 +164,7 @@ class Ledger:
         if before is client:
             return
         if before is not None:
-            before.connections = without_one(before.connections, connection.id)
+            before.connections = without(before.connections, connection.id)
             if client.is_process and not before.is_process:
                 self._inherit(before, client, connection)
         connection.client = client
@@ -189,7 +193,7 @@ class Ledger:
             if vanished and any(owner.is_process for owner in session.owners):
                 self._disclaim(session, client, connection)
             else:
-                _vouch(session, client)
+                vouch(session, client)
 
     def _disclaim(self, session: Session, anonymous: Client, connection: Connection) -> None:
         """What seemed to be another client was not: take it off the owners, if nothing else speaks for it."""
@@ -225,7 +229,7 @@ class Ledger:
             if oldest is not None:
                 self.dropped += 1
                 for session in list(oldest.sessions.values()):
-                    self._evict(session)
+                    self._push_out(session, now)
             self.endpoints[endpoint] = place
         return place
 
@@ -246,7 +250,7 @@ class Ledger:
         """Enter a new session, in the place of any that its client knew by the same id."""
         if len(self.sessions) >= SESSION_LIMIT:
             self.dropped += 1
-            self._evict(next(iter(self._over or self.sessions.values())))
+            self._push_out(next(iter(self._over or self._left or self.sessions.values())), now)
         place = self.place(session.endpoint, now)
         before = place.sessions.get(session.client_id)
         if before is not None:
@@ -258,8 +262,7 @@ class Ledger:
         self.sessions[session.number] = session
         self.tally[session.state] += 1
         self.recovered += session.recoveries
-        if session.over:
-            self._over[session] = None
+        self._sort(session)
 
     def fire(self, session: Session, trigger: Trigger, now: float, detail: str = "") -> bool:
         """Let something happen to a session; whether that changed how it stands."""
@@ -275,18 +278,31 @@ class Ledger:
             if before.word is not following.word:
                 self.tally[before.word] -= 1
                 self.tally[following.word] += 1
-            if following.server is ServerSide.DELETED:
-                self._over[session] = None
-            elif before.server is ServerSide.DELETED:
-                self._over.pop(session, None)
+            if before.server is not following.server or before.client is not following.client:
+                self._sort(session)
         return True
+
+    def _sort(self, session: Session) -> None:
+        """Note when a session is to go if room is needed."""
+        self._over.pop(session, None)
+        self._left.pop(session, None)
+        if session.over:
+            self._over[session] = None
+        elif session.standing.client in (ClientSide.GONE, ClientSide.LEFT):
+            self._left[session] = None
+
+    def _push_out(self, session: Session, now: float) -> None:
+        """Forget a session for want of room."""
+        if session not in self._over and session not in self._left:
+            self.crowded(session, now)
+        self._evict(session)
 
     def remap(self, session: Session, server_id: str) -> None:
         """Give a session the id of its next generation at the server."""
         place = self.place(session.endpoint, session.last_used)
         if place.mapped.get(session.server_id) is session:
             del place.mapped[session.server_id]
-        if session.server_id != session.client_id or session.generation == 0:
+        if session.given and (session.server_id != session.client_id or session.generation == 0):
             session.replaced = (*session.replaced, session.server_id)[-REPLACED_LIMIT:]
         session.server_id = server_id
         session.generation += 1
@@ -322,7 +338,7 @@ class Ledger:
         """Note that a connection carries a session."""
         client = connection.client
         if connection.identified and not connection.vanished and client is not None and not client.is_process:
-            _vouch(session, client)
+            vouch(session, client)
         if session in connection.sessions or connection.id not in self.connections:
             return
         connection.sessions[session] = None
@@ -360,6 +376,7 @@ class Ledger:
         self.recovered -= session.recoveries
         self.streams -= len(session.streams)
         self._over.pop(session, None)
+        self._left.pop(session, None)
         self.touched.pop(session, None)
         for one in session.connections:
             if one in self.connections:
@@ -373,8 +390,3 @@ class Ledger:
                 del place.mapped[session.server_id]
         for owner in session.owners:
             owner.sessions.pop(session, None)
-
-
-def _vouch(session: Session, client: Client) -> None:
-    if client not in session.vouched:
-        session.vouched = (*session.vouched, client)

@@ -61,6 +61,8 @@ class Violation(Record):
     clause: str
     """Address of the clause; empty for a rule of practice."""
     detail: str = ""
+    times: int = 1
+    """How often it was: one line stands for all that are beyond the first few of an exchange."""
     weight: Weight = Weight.WARNING
 
     def line(self) -> str:

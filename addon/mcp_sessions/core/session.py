@@ -26,6 +26,12 @@ SHARED_LIMIT = 4 * 1024
 PARAMETERS_LIMIT = 64 * 1024
 """Bytes of `initialize` parameters, or of their result, that are kept of a session."""
 
+SHARED_LIMIT = 4 * 1024
+"""Bytes of parameters, or of a result, up to which equal ones are kept once: of those, 4,096 are remembered."""
+
+ID_LIMIT = 1024
+"""Characters of a session id that is kept; a longer one is passed on, and nothing is done about its session."""
+
 UNKNOWN_CREDENTIALS = "?"
 """In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
 
@@ -177,6 +183,11 @@ class Session:
     def over(self) -> bool:
         """Whether it is deleted at its server."""
         return self.standing.server is ServerSide.DELETED
+
+    @property
+    def given(self) -> bool:
+        """Whether its server has given the id by which it knows it, or has accepted it."""
+        return self.opened_by != "unknown" or self.answered > 0 or self.generation > 0
 
     @property
     def ended_by(self) -> str:

@@ -171,8 +171,7 @@ class Exchanges:
             return None
         # Another addon, or an option, may have it streamed: then the client has it already.
         if live.reader is not None or live.settled or flow.response.stream:
-            self._over(live)
-            return None
+            return self._ended(live)
         try:
             pending = self.answers.carry_out(live, self.core.answered(live.x, content(flow.response), clock.now()))
         except Exception:
@@ -182,15 +181,27 @@ class Exchanges:
             self._effects.fetch()
         return pending
 
-    def error(self, flow: http.HTTPFlow) -> None:
+    def error(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A flow broke off."""
         by_client = resend.broken_by_client(flow)
         live = self.live.get(flow.id)
         if live is None:
-            return
+            return None
         if live.reader is not None:
             live.reader.finish()
-        self._over(live, self._finish_of(live, by_client))
+        return self._ended(live, self._finish_of(live, by_client))
+
+    def _ended(self, live: Live, finish: Finish = Finish.COMPLETE) -> Coroutine[Any, Any, None] | None:
+        """An exchange is over, as soon as all of its stream was looked at."""
+        if live.reader is not None and live.reader.behind:
+            return self._caught_up(live, live.reader, finish)
+        self._over(live, finish)
+        return None
+
+    async def _caught_up(self, live: Live, reader: StreamReader, finish: Finish) -> None:
+        await reader.caught_up()
+        if self.live.get(live.flow.id) is live:  # it may have broken off meanwhile
+            self._over(live, finish)
 
     def _finish_of(self, live: Live, by_client: bool) -> Finish:
         if not by_client:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from mitmproxy import http
@@ -17,6 +19,21 @@ logger = logging.getLogger(__name__)
 
 DECODED_LIMIT = 1 << 30
 """Bytes that a compressed stream may grow to before it is no longer read along."""
+
+CHUNK_LIMIT = 8 * 1024 * 1024
+"""Bytes that one chunk of a compressed stream may grow to before the stream is no longer read along."""
+
+SLICE = 4 * 1024
+"""Bytes that are made events in one go."""
+
+EVENTS_AT_ONCE = 500
+"""Events of a stream that are looked at before others have their turn; the bytes have passed by then."""
+
+BYTES_AT_ONCE = 64 * 1024
+"""The same for bytes: of a stream of empty lines there are no events."""
+
+BACKLOG_LIMIT = 16 * 1024 * 1024
+"""Bytes of a stream that may wait to be looked at; beyond, it passes unread."""
 
 ARRIVALS_LIMIT = 10_000
 """Events of one stream whose time is kept."""
@@ -71,6 +88,12 @@ class StreamReader:
         self._arrivals: list[float] = []
         flow.metadata[ARRIVALS] = self._arrivals
         self._decoder: Decoder | None = Decoder()
+        self._backlog: deque[tuple[memoryview, float]] = deque()
+        """What has passed and was not looked at yet, and when it came."""
+        self._waiting = 0
+        self._turn: asyncio.Handle | None = None
+        self._through = asyncio.Event()
+        self._through.set()
         self.prefix = b""
         """Events of the proxy's own, which go out before the first of the server's."""
         self._undo: Undo | None = None
@@ -87,14 +110,7 @@ class StreamReader:
         if chunk:
             self._keep(chunk)
             if self._decoder is not None:
-                try:
-                    self._read(chunk)
-                except CodingError as e:
-                    self._stop_reading(str(e))
-                except Exception:
-                    logger.exception("mcp: could not read along with a stream; it passes unread")
-                    self.unread = True
-                    self._decoder = None
+                self._guarded(lambda: self._read(chunk))
             if self._on_change is not None:
                 self._on_change()
         else:
@@ -115,14 +131,65 @@ class StreamReader:
         if self._dropped:
             self._metadata[TRUNCATED] = self._dropped
 
+    @property
+    def behind(self) -> bool:
+        """Whether something that has passed was not looked at yet."""
+        return bool(self._backlog)
+
+    async def caught_up(self) -> None:
+        """Wait until all that has passed was looked at."""
+        await self._through.wait()
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except CodingError as e:
+            self._stop_reading(str(e))
+        except Exception:
+            logger.exception("mcp: could not read along with a stream; it passes unread")
+            self.unread = True
+            self._drop()
+
     def _read(self, chunk: bytes) -> None:
-        assert self._decoder
-        data = self._undo.feed(chunk) if self._undo else chunk
-        at = self.read_at = clock.now()
-        for event in self._decoder.feed(data):
-            if len(self._arrivals) < ARRIVALS_LIMIT:
-                self._arrivals.append(at)
-            self._on_event(event, at)
+        data = self._undo.feed(chunk, CHUNK_LIMIT) if self._undo else chunk
+        self.read_at = clock.now()
+        self._backlog.append((memoryview(data), self.read_at))
+        self._waiting += len(data)
+        if self._turn is None:
+            self._look()
+        elif self._waiting > BACKLOG_LIMIT:
+            self._stop_reading("it comes faster than it can be looked at")
+
+    def _look(self) -> None:
+        """Look at some of what has passed; the rest is for another turn of the event loop."""
+        self._turn = None
+        events = looked_at = 0
+        while self._backlog and self._decoder is not None:
+            if events >= EVENTS_AT_ONCE or looked_at >= BYTES_AT_ONCE:
+                self._through.clear()
+                self._turn = asyncio.get_running_loop().call_soon(self._guarded, self._look)
+                return
+            data, at = self._backlog.popleft()
+            if len(data) > SLICE:
+                self._backlog.appendleft((data[SLICE:], at))
+                data = data[:SLICE]
+            self._waiting -= len(data)
+            looked_at += len(data)
+            for event in self._decoder.feed(bytes(data)):
+                events += 1
+                if len(self._arrivals) < ARRIVALS_LIMIT:
+                    self._arrivals.append(at)
+                self._on_event(event, at)
+        self._drop_waiting()
+
+    def _drop(self) -> None:
+        self._decoder = None
+        self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        self._backlog.clear()
+        self._waiting = 0
+        self._through.set()
 
     def _keep(self, chunk: bytes) -> None:
         kept = chunk[: self._room] if self._room > 0 else b""
@@ -134,4 +201,4 @@ class StreamReader:
     def _stop_reading(self, why: str) -> None:
         self.unread = True
         logger.warning(f"mcp: a stream passes unread: {why}")
-        self._decoder = None
+        self._drop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,9 +36,22 @@ class Named:
         """What the regular expressions find: their first group, or else the whole match."""
         for pattern in self.patterns:
             for match in pattern.finditer(text):
-                secret = match[1] if pattern.groups and match[1] else match[0]
+                secret = match[_secret_of(match)]
                 if secret:
                     yield secret
+
+    def replaced(self, text: str, placeholder: Callable[[str], str]) -> str:
+        """The text with a placeholder in the place of whatever `matches` finds."""
+        for pattern in self.patterns:
+            pieces, done = list[str](), 0
+            for match in pattern.finditer(text):
+                start, end = match.span(_secret_of(match))
+                if start < end:
+                    pieces += (text[done:start], placeholder(text[start:end]))
+                    done = end
+            if pieces:
+                text = "".join((*pieces, text[done:]))
+        return text
 
 
 def named(words: Iterable[str]) -> Named:
@@ -73,6 +86,11 @@ def path(text: str) -> Any:
         return jsonpath.compile(text)
     except jsonpath.JSONPathError as e:
         raise ValueError(f"{text!r} is no JSON path: {str(e).splitlines()[0]}") from None
+
+
+def _secret_of(match: re.Match[str]) -> int:
+    """The group that is the secret; 0 is the whole match."""
+    return 1 if match.re.groups and match[1] else 0
 
 
 def _limited(matches: Iterable[Any]) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 SECRET_NAME = re.compile(
@@ -109,11 +110,37 @@ _LEFT_OUT = frozenset(
         "IBM COS HMAC Credentials",
         "IBM Cloud IAM Key",
         "SoftLayer Credentials",
+        # Their time grows with the square of the text, or nearly: `_JWT`, `_AWS` and `_ARTIFACTORY` find the same.
+        "JSON Web Token",
+        "AWS Access Key",
+        "Artifactory Credentials",
     }
 )
 
+_JWT = re.compile(r"eyJ(?:[A-Za-z0-9_=-]++(\.[A-Za-z0-9_=-]++\.?[A-Za-z0-9_.+/=-]*+)?+)?+")
+"""A web token, if the group is there. What begins like one is passed over in one go, not from each `eyJ` in it anew."""
+
+_AWS = re.compile(r"\b(?=([0-9a-zA-Z/+]{40})\b)")
+"""An AWS key, if words before it say so."""
+_AWS_ID = r"\b(?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[0-9A-Z]{16}\b"
+_AWS_WORDS = ("key", "pw", "pass", "token")
+_AWS_BEFORE = 51
+"""Characters before a key within which the words stand."""
+
+_ARTIFACTORY = re.compile(
+    r"(?:[\s=:\"]|^)(?:(AP[\dABCDEF][a-zA-Z0-9]{8,200})(?=[\s\"]|$)|(AKC[a-zA-Z0-9]{10,200})(?=[\s\"]|$))"
+)
+"""A key of Artifactory; one that begins with `AP`, if words before it say so."""
+_ARTIFACTORY_WORDS = ("artif", "jfrog", "buildkit")
+_ARTIFACTORY_BEFORE = 212
+
 _EDGES = " \t\r\n\"'=:,;"
 _SHORTEST = 8
+
+WINDOW = 64 * 1024
+"""Characters that one search looks through: while it lasts, everything else in the process waits."""
+_BEYOND = 24 * 1024
+"""Characters beyond its window in which a match may end: more than any shape with a limit can have."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -122,27 +149,65 @@ def is_secret_name(name: str) -> bool:
 
 
 def secrets_in(text: str) -> list[str]:
-    """What in a text looks like a secret by itself, or by the words before it."""
+    """What in a text looks like a secret by itself, or by the words before it. Takes time in proportion to the text."""
     found: list[str] = []
-    for shape in _shapes():
-        for match in shape.finditer(text):
+    for shape in shapes():
+        for match in matches(shape, text):
             # A group is the secret where it is the most of the match, and only a part of it, such as `ghp`, otherwise.
             longest = max((group for group in match.groups() if group), key=len, default="")
-            found.append(longest if shape in _OWN or len(longest) >= _SHORTEST else match[0].strip(_EDGES))
+            if shape is _JWT:
+                found.append(match[0] if longest else "")
+            elif shape is _AWS:
+                found.append(longest if _follows_aws(text, match.start()) else "")
+            elif shape is _ARTIFACTORY:
+                found.append(longest if match[2] or _follows(text, match.start(1), _ARTIFACTORY_WORDS) else "")
+            else:
+                found.append(longest if shape in _OWN or len(longest) >= _SHORTEST else match[0].strip(_EDGES))
     return [secret for secret in found if secret]
+
+
+def matches(shape: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """What `finditer` finds, but looked for in one window after the other."""
+    length, at = len(text), 0
+    while at < length:
+        until, end = at + WINDOW, min(length, at + WINDOW + _BEYOND)
+        found = shape.search(text, at, end)
+        if found is None or found.start() >= until:
+            at = until
+            continue
+        if found.end() == end < length:  # it may go on beyond what was looked at, or be none at all
+            whole = shape.match(text, found.start())
+            if whole is None:
+                at = found.start() + 1
+                continue
+            found = whole
+        yield found
+        at = max(found.end(), found.start() + 1)
+
+
+def _follows_aws(text: str, at: int) -> bool:
+    before = text[max(0, at - _AWS_BEFORE) : at].lower()
+    start = before.find("aws")
+    return start >= 0 and any(before.find(word, start) >= 0 for word in _AWS_WORDS)
+
+
+def _follows(text: str, at: int, words: Iterable[str]) -> bool:
+    before = text[max(0, at - _ARTIFACTORY_BEFORE) : at].lower()
+    return any(word in before for word in words)
 
 
 _OWN = (_ASSIGNED, _BEARER, _USERINFO)
 
 
 @cache
-def _shapes() -> tuple[re.Pattern[str], ...]:
+def shapes() -> tuple[re.Pattern[str], ...]:
+    """All shapes that are looked for. Each is tested to take time in proportion to the text."""
     # Here and not above: it brings an HTTP client along, and nobody who only watches traffic is to wait for that.
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
     from detect_secrets.plugins.base import RegexBasedDetector
 
-    shapes = [*_OWN, *(re.compile(pattern) for pattern in _KNOWN)]
+    found = [*_OWN, _JWT, _AWS, _ARTIFACTORY, *(re.compile(pattern) for pattern in (*_KNOWN, _AWS_ID))]
     for name, detector in sorted(get_mapping_from_secret_type_to_class().items()):
         if issubclass(detector, RegexBasedDetector) and name not in _LEFT_OUT:
-            shapes += (pattern for pattern in detector().denylist if isinstance(pattern, re.Pattern))
-    return tuple(shapes)
+            found += (pattern for pattern in detector().denylist if isinstance(pattern, re.Pattern))
+    return tuple(found)

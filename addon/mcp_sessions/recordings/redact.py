@@ -31,7 +31,10 @@ NESTING = 200
 CUT = "<too deep>"
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
-_PERCENT = re.compile(r"[^\s\"'<>&?#=;,{}\[\]|]*%[0-9A-Fa-f]{2}[^\s\"'<>&?#=;,{}\[\]|]*")
+_TOKEN = re.compile(r"[^\s\"'<>&?#=;,{}\[\]|]++")
+"""What may be in URL encoding. Taken as a whole and looked at then: a pattern that asks for `%` in it takes the square
+of its length."""
+_CODE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SCHEME = re.compile(r"(?i)(bearer|basic|digest|negotiate|token|apikey|dpop)(\s+)(.+)", re.S)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|$)")
 _SCHEMA_WORDS = frozenset({"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "properties", "format"})
@@ -108,12 +111,12 @@ class Redactor:
 
     def _text(self, text: str, depth: int, *, looked_at: bool = False) -> str:
         if len(text) < 4 or depth > DEPTH:
-            return self.vault.replace(text)
+            return text if self._learning else self.vault.replace(text)
         if self._learning:
             for secret in self._named.matches(text) if looked_at else self._looked_at(text):
                 self._learn(secret)
         if "%" in text:
-            text = _PERCENT.sub(lambda match: self._percent(match[0], depth), text)
+            text = _TOKEN.sub(lambda match: self._percent(match[0], depth), text)
         text = _BASE64.sub(lambda match: self._base64(match[0], depth), text)
         return text if self._learning else self._replaced(text)
 
@@ -122,11 +125,10 @@ class Redactor:
         yield from self._named.matches(text)
 
     def _replaced(self, text: str) -> str:
-        text = self.vault.replace(text)
-        for secret in self._named.matches(text):
-            if not PLACEHOLDER.search(secret):
-                text = text.replace(secret, self.vault.placeholder(secret))
-        return text
+        return self._named.replaced(self.vault.replace(text), self._placeholder)
+
+    def _placeholder(self, secret: str) -> str:
+        return secret if PLACEHOLDER.search(secret) else self.vault.placeholder(secret)
 
     def _learn(self, secret: str, kind: Kind = Kind.SECRET) -> None:
         if self._learning:
@@ -202,6 +204,8 @@ class Redactor:
             for secret in patterns.secrets_in("\n".join((text, *_texts(document)))):
                 self._learn(secret)
         redacted = self._json(document, (), self._named.places(document), depth)
+        if self._learning:
+            return text  # what is replaced while not all is known would be looked up in a table that is made each time
         if redacted == document and self.vault.replace(text) == text:
             return text  # byte by byte as it was
         return dump(redacted).decode()
@@ -301,6 +305,8 @@ class Redactor:
         return "".join(pieces)
 
     def _percent(self, token: str, depth: int) -> str:
+        if not _CODE.search(token):
+            return token
         plain = unquote(token, errors="surrogateescape")
         redacted = self._document(plain, depth + 1)
         return token if redacted == plain else quote(redacted, safe="/:@", errors="surrogateescape")

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+from bisect import bisect_right
 from enum import StrEnum
 from urllib.parse import quote, quote_plus
 
@@ -41,7 +42,7 @@ class Vault:
         self._kinds: dict[str, Kind] = {}
         self._placeholders: dict[str, str] = {}
         self._last = dict.fromkeys(Kind, 0)
-        self._spellings: dict[str, list[tuple[str, str]]] | None = None
+        self._spellings: dict[str, _Alike] | None = None
 
     def learn(self, value: str, kind: Kind = Kind.SECRET) -> None:
         """Remember a secret. Placeholders of an earlier export are none, and their numbers are not given again.
@@ -91,29 +92,57 @@ class Vault:
         end = len(text) - _PREFIX + 1
         while position < end:
             candidates = spellings.get(text[position : position + _PREFIX])
-            if candidates is not None:
-                for spelling, value in candidates:
-                    if text.startswith(spelling, position):
-                        pieces += (text[done:position], self.placeholder(value))
-                        position = done = position + len(spelling)
-                        break
-                else:
-                    position += 1
+            found = candidates.find(text, position) if candidates is not None else None
+            if found is not None:
+                spelling, value = found
+                pieces += (text[done:position], self.placeholder(value))
+                position = done = position + len(spelling)
             else:
                 position += 1
         return "".join((*pieces, text[done:])) if pieces else text
 
-    def _spell(self) -> dict[str, list[tuple[str, str]]]:
-        """Every spelling of every secret by its beginning, the longest first."""
-        table: dict[str, list[tuple[str, str]]] = {}
+    def _spell(self) -> dict[str, _Alike]:
+        """Every spelling of every secret, by its beginning."""
+        table: dict[str, dict[str, str]] = {}
         for value in self._kinds:
             if len(value) >= WORTH_SEEKING:
                 for spelling in spellings(value):
-                    table.setdefault(spelling[:_PREFIX], []).append((spelling, value))
-        for candidates in table.values():
-            candidates.sort(key=lambda candidate: -len(candidate[0]))
-        self._spellings = table
-        return table
+                    table.setdefault(spelling[:_PREFIX], {}).setdefault(spelling, value)
+        made = self._spellings = {prefix: _Alike(alike) for prefix, alike in table.items()}
+        return made
+
+
+class _Alike:
+    """Spellings that begin alike. There may be thousands, in a text that begins like them at each of its characters."""
+
+    __slots__ = ("_inner", "_longest", "_sorted", "_values")
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+        self._sorted = sorted(values)
+        self._longest = max(map(len, values))
+        self._inner: list[int] = []
+        """For each, the longest of the others that it begins with; -1 if there is none."""
+        open_ones: list[int] = []
+        for number, spelling in enumerate(self._sorted):
+            while open_ones and not spelling.startswith(self._sorted[open_ones[-1]]):
+                open_ones.pop()
+            self._inner.append(open_ones[-1] if open_ones else -1)
+            open_ones.append(number)
+
+    def find(self, text: str, position: int) -> tuple[str, str] | None:
+        """The longest of them that stands at this place of a text, and its value."""
+        if len(self._sorted) == 1:
+            number = 0
+        else:
+            # All that stand there sort before what stands there, and each is the beginning of the last one before it.
+            number = bisect_right(self._sorted, text[position : position + self._longest]) - 1
+        while number >= 0:
+            spelling = self._sorted[number]
+            if text.startswith(spelling, position):
+                return spelling, self._values[spelling]
+            number = self._inner[number]
+        return None
 
 
 def spellings(value: str) -> set[str]:

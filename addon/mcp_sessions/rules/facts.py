@@ -78,6 +78,8 @@ class Notes:
     """Headers that do not say what the body says, and how."""
     attempts: int = 0
     """How often it was sent again, as far as is booked here."""
+    broken: dict[str, int] | None = None
+    """How often it has broken each rule."""
 
     def __init__(self, place: Place) -> None:
         self.place = place

@@ -51,6 +51,9 @@ type Finding = Verdict | Exception
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
+COMPLAINTS = 10
+"""Lines about one rule in one exchange; what comes beyond is counted, and told in one line at the exchange's end."""
+
 _SAME = POST | GET | DELETE | STATELESS | CACHEABLE
 """What matters of a request in the end."""
 
@@ -104,6 +107,8 @@ class Judge:
         """Sees to it that a check is made; at once, unless somebody knows better."""
         self._memory = Memory()
         self._repeats = Repeats()
+        self._withheld: dict[Exchange, None] = {}
+        """Exchanges that have broken a rule more often than was told."""
         self.limit(silenced, level)
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
@@ -182,6 +187,8 @@ class Judge:
             if checks:
                 self._judge(x, checks, revision, x.finished_at)
         self._memory.finished(x, kept)
+        if x in self._withheld:
+            self._tell_rest(x, x.finished_at)
 
     def told_lost(self, session: Session, at: float) -> None:
         """The client is given the refusal that says that this session is lost."""
@@ -207,6 +214,8 @@ class Judge:
 
     def overdue(self, at: float) -> None:
         """Time has passed: look at the streams that should have been closed by now."""
+        for x in [x for x in self._withheld if x.finish is not None]:  # found after its end
+            self._tell_rest(x, at)
         lingering = self._memory.lingering
         while lingering:
             x = next(iter(lingering.values()))
@@ -222,6 +231,11 @@ class Judge:
             self._judge(x, [(rule, check) for rule, check in checks if rule.id == "MCP503"], revision, at)
             x.finished_at = finished_at
             kept.left_open_said = True
+
+    def rest(self, at: float) -> None:
+        """Tell of exchanges that are not over what would be told at their end."""
+        for x in list(self._withheld):
+            self._tell_rest(x, at)
 
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
@@ -287,24 +301,53 @@ class Judge:
             if session is not None:
                 session.violations[rule.id] = session.violations.get(rule.id, 0) + 1
             if x is not None:
+                kept = notes(x)
+                broken = kept.broken = kept.broken if kept.broken is not None else {}
+                times = broken[rule.id] = broken.get(rule.id, 0) + 1
+                if times > COMPLAINTS:
+                    self._withheld[x] = None
+                    continue
                 x.findings.append(rule.id)
-            endpoint = x.endpoint if x else session.endpoint if session else ""
-            self.tell(
-                Violation(
-                    at=at,
-                    client=x.client.label if x else session.client_label if session else "",
-                    session=session.label if session else "",
-                    endpoint=printable(endpoint, 200),
-                    flow=x.id if x else "",
-                    rule=rule.id,
-                    name=rule.name,
-                    party=rule.party,
-                    level=rule.level_in(revision),
-                    clause=rule.address(revision),
-                    detail=detail,
-                ),
-                x.connection if x else None,
-            )
+            self._tell(rule, detail, revision, session, x, at)
+
+    def _tell_rest(self, x: Exchange, at: float) -> None:
+        """Say how often an exchange has broken a rule beyond what was told."""
+        self._withheld.pop(x, None)
+        broken = notes(x).broken or {}
+        for rule_id, times in broken.items():
+            if times > COMPLAINTS:
+                broken[rule_id] = COMPLAINTS
+                more, rule = times - COMPLAINTS, catalogue()[rule_id]
+                self._tell(rule, f"and {more} times more", revision_of(x), x.session or x.opened, x, at, more)
+
+    def _tell(
+        self,
+        rule: Rule,
+        detail: str,
+        revision: str | None,
+        session: Session | None,
+        x: Exchange | None,
+        at: float,
+        times: int = 1,
+    ) -> None:
+        endpoint = x.endpoint if x else session.endpoint if session else ""
+        self.tell(
+            Violation(
+                at=at,
+                client=x.client.label if x else session.client_label if session else "",
+                session=session.label if session else "",
+                endpoint=printable(endpoint, 200),
+                flow=x.id if x else "",
+                rule=rule.id,
+                name=rule.name,
+                party=rule.party,
+                level=rule.level_in(revision),
+                clause=rule.address(revision),
+                detail=detail,
+                times=times,
+            ),
+            x.connection if x else None,
+        )
 
 
 def _can_judge(rule: Rule) -> bool:

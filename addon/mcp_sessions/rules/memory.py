@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.exchange import Exchange, Finish
+from ..core.session import ID_LIMIT
 from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
@@ -202,6 +203,9 @@ class Memory(Subjects):
 
     def _assigned(self, x: Exchange, kept: Notes, assigned: str | None, at: float) -> None:
         if assigned is None:
+            return
+        if len(assigned) > ID_LIMIT:
+            kept.place.assigns = True
             return
         party = kept.party
         if party is not None and x.opened is not None:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from ..core.client import Client
 from ..core.exchange import Exchange
+from ..core.session import ID_LIMIT
 from ..core.states import State
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
@@ -67,7 +68,7 @@ def session_id_charset(x: Exchange) -> str | None:
 def session_id_weak(x: Exchange) -> list[str] | None:
     """A session id can't be guessed and is given once."""
     assigned = _assigned(x)
-    if not assigned or x.presented is not None:
+    if not assigned or x.presented is not None or len(assigned) > ID_LIMIT:
         return None
     place = notes(x).place
     found = []

@@ -53,7 +53,7 @@ class Journal:
         if isinstance(record, Violation):
             self.version += 1
             broken = self.rules.setdefault(record.rule, Broken())
-            broken.times += 1
+            broken.times += record.times
             broken.latest.append(record)
             broken.version = self.version
             for listener in tuple(self.listeners):

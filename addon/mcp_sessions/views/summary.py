@@ -21,7 +21,7 @@ class Outcome:
 
     def add(self, violation: Violation) -> None:
         """Count a violation."""
-        self.counts[violation.rule, violation.level, violation.party] += 1
+        self.counts[violation.rule, violation.level, violation.party] += violation.times
 
     def fails(self, level: Level | None) -> bool:
         """Whether a violation of this level or above was seen."""

@@ -24,18 +24,19 @@ class Undo:
             raise CodingError(f"unknown content coding {coding[:40]!r}") from None
         self._left = limit
 
-    def feed(self, chunk: bytes) -> bytes:
-        """The decoded bytes of this chunk.
+    def feed(self, chunk: bytes, limit: int | None = None) -> bytes:
+        """The decoded bytes of this chunk, which may not be more than `limit`.
 
         Raises:
             CodingError: when the chunk can't be decoded, or the limit is reached.
         """
         try:
-            data = self._decode(chunk, self._left + 1)
+            left = self._left if limit is None else min(self._left, limit)
+            data = self._decode(chunk, left + 1)
         except (zlib.error, brotli.error) as e:
             raise CodingError(str(e)[:120]) from None
         self._left -= len(data)
-        if self._left < 0:
+        if len(data) > left:
             raise CodingError("grew beyond the limit")
         return data
 

@@ -80,10 +80,18 @@ CACHED_SET = 8 * 1024
 """Bytes of names and values of one header set beyond which it is not kept."""
 
 
+CACHED_TEXT = 1024
+"""Bytes of a text from the wire up to which it is kept what it means."""
+
+
 @lru_cache(maxsize=512)
+def _known(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
 def _lower(name: bytes) -> str:
     """A header name in lower case: the same few names come with every message."""
-    return name.decode("latin-1").lower()
+    return _known(name) if len(name) <= CACHED_TEXT else name.decode("latin-1").lower()
 
 
 @lru_cache(maxsize=128)
@@ -126,12 +134,12 @@ class HeaderMap(dict[str, str]):
 
     def lists(self, *media_types: str) -> bool:
         """Whether `Accept` names every one of these media types itself; a wildcard lists nothing, nor does `q=0`."""
-        return _listed(self.get("accept", "")).issuperset(media_types)
+        return _listed(self.get("accept", "")[:CACHED_TEXT]).issuperset(media_types)
 
     @property
     def content_type(self) -> str:
         """The media type without its parameters, in lower case; empty if there is none."""
-        return _media_type(self.get("content-type", ""))
+        return _media_type(self.get("content-type", "")[:CACHED_TEXT])
 
 
 class _Cache(dict[Fields, HeaderMap]):
@@ -189,7 +197,7 @@ def carried_over(headers: HeaderMap) -> Fields:
     carried: Fields | None = headers.memo.get("carried")
     if carried is None:
         carried = headers.memo["carried"] = tuple(
-            _shared((name, value)) if len(value) <= SHARED_VALUE and lower not in CREDENTIALS else (name, value)
+            (name, value) if len(name) + len(value) > SHARED_VALUE or lower in CREDENTIALS else _shared((name, value))
             for name, value in headers.fields
             if (lower := _lower(name)) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
         )

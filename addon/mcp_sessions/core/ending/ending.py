@@ -29,6 +29,9 @@ LOOK_EVERY = 1.0
 PROXY_ENDS = Reason(Why.PROXY_ENDS, "the proxy ends")
 """The reason for ending a session whose client may well live."""
 
+NEVER_GIVEN = "not asked for: the server never gave or accepted that id"
+"""Why a session is over without any DELETE: whoever sends ids at random is not to have them deleted."""
+
 BY_HAND = Reason(Why.BY_HAND, "by hand")
 CUT_OFF = Reason(Why.DELETE_CUT, "its client's DELETE was cut off")
 
@@ -159,6 +162,9 @@ class Ending:
             return
         if not self._ledger.place(session.endpoint, now).ends_sessions:
             self._close(session, f"{reason.text}; {UNSUPPORTED}")
+            return
+        if not session.given:
+            self._close(session, f"{reason.text}; {NEVER_GIVEN}")
             return
         self._reporter.change(session, "ending", reason.text)
         self.asking.ask(session, reason)

@@ -15,7 +15,7 @@ from ...wire.jsonrpc import dump
 from ...wire.revision import SESSION_REVISIONS
 from ...wire.text import printable
 from ..decisions import Outcome, Tag
-from ..session import Session
+from ..session import ID_LIMIT, Session
 from .server_state import Listing, worth_comparing
 
 OWN_ID_PREFIX = "mcp-sessions:"
@@ -91,6 +91,8 @@ def read(outcome: Outcome) -> Opened:
     session_id = outcome.headers.get(SESSION_ID) if outcome.headers is not None else None
     if not session_id:
         return Opened(None, message.result, "the server assigned no session id")
+    if len(session_id) > ID_LIMIT:
+        return Opened(None, message.result, f"the server assigned a session id of {len(session_id)} characters")
     return Opened(session_id, message.result)
 
 

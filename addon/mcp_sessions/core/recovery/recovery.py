@@ -16,7 +16,8 @@ Attempts are limited in every direction: see `limits`.
 from __future__ import annotations
 
 from ...wire import headers as h
-from ...wire.jsonrpc import Kind
+from ...wire.jsonrpc import Kind, dump
+from ...wire.sse import encode
 from ...wire.text import printable
 from ..decisions import DELIVER, HOLD, PASS, Decision, Deliver, Forward, Outcome, Reply, Request, Resend
 from ..ending.ending import Ending
@@ -143,6 +144,16 @@ class Recovery:
         attempt = self.attempts.get(x.session) if x.session else None
         if attempt is not None:
             attempt.waiting.pop(x.id, None)
+
+    def first_events(self, x: Exchange) -> bytes:
+        """What the client is to be told before anything else on this stream of its session."""
+        session = x.session
+        if session is None or session.held is None or not x.ok or not h.open_ended(x.answer_headers):
+            return b""
+        told, session.held.untold = session.held.untold, []
+        for method in told:
+            self._reporter.action(f"told the client: {method}", x)
+        return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
 
     def worked(self, session: Session) -> None:
         """A request of this session's present generation was answered with success."""

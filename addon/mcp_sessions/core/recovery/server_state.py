@@ -19,10 +19,13 @@ from ...wire.jsonrpc import Message
 SUBSCRIPTION_LIMIT = 1000
 TOOL_LIMIT = 10_000
 URI_LIMIT = 2048
+"""Characters of a URI that is kept."""
+SUBSCRIPTIONS_SIZE = 64 * 1024
+"""Characters of all subscriptions of a session together."""
 NAME_LIMIT = 256
-"""Characters of a tool's name that are kept."""
-SHARED_LIMIT = 256
-"""Entries of a list up to which it is kept once for all sessions that have read it."""
+"""Characters of a tool's name that is kept."""
+SHARED_LIMIT = 1_000
+"""Entries up to which equal sets are kept once."""
 
 
 class Listing(NamedTuple):
@@ -56,17 +59,18 @@ class Held:
     """Digests of the items that the client has read, by method."""
     safe_tools: frozenset[str] = frozenset()
     """Tools that say of themselves that calling them again does no harm."""
+    full: bool = False
+    """Something of it was too much to be kept, and this was said."""
     untold: list[str] = field(default_factory=list)
     """Notifications that the client is still to be given, as the first events of its next stream."""
 
 
-def remember(held: Held, request: Message, response: Message) -> None:
-    """A request was answered: keep what it means for the session."""
+def remember(held: Held, request: Message, response: Message) -> bool:
+    """A request was answered: keep what it means for the session; False if that was too much."""
     if response.result is None or request.method is None:
-        return
+        return True
     keep = KEEPERS.get(request.method)
-    if keep is not None:
-        keep(held, request.params, response.result)
+    return keep is None or keep(held, request.params, response.result)
 
 
 def promised(answer: dict[str, Any] | None, listing: Listing) -> bool:
@@ -92,37 +96,46 @@ def compare(held: Held, listing: Listing, items: list[Any]) -> bool:
     return True
 
 
-def _set_level(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+def _set_level(held: Held, params: dict[str, Any], _: dict[str, Any]) -> bool:
     level = params.get("level")
     if isinstance(level, str):
         held.level = level[:64]
+    return True
 
 
-def _subscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+def _subscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> bool:
     uri = params.get("uri")
-    if isinstance(uri, str) and len(uri) <= URI_LIMIT and len(held.subscriptions) < SUBSCRIPTION_LIMIT:
-        held.subscriptions[uri] = None
+    if not isinstance(uri, str) or uri in held.subscriptions:
+        return True
+    if len(uri) > URI_LIMIT or len(held.subscriptions) >= SUBSCRIPTION_LIMIT:
+        return False
+    if sum(map(len, held.subscriptions)) + len(uri) > SUBSCRIPTIONS_SIZE:
+        return False
+    held.subscriptions[uri] = None
+    return True
 
 
-def _unsubscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> None:
+def _unsubscribe(held: Held, params: dict[str, Any], _: dict[str, Any]) -> bool:
     uri = params.get("uri")
     if isinstance(uri, str):
         held.subscriptions.pop(uri, None)
+    return True
 
 
-def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], None]:
-    def keep(held: Held, params: dict[str, Any], result: dict[str, Any]) -> None:
+def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], bool]:
+    def keep(held: Held, params: dict[str, Any], result: dict[str, Any]) -> bool:
         items = result.get(listing.items)
         if not isinstance(items, list):
-            return
+            return True
         before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
         room = max(0, TOOL_LIMIT - len(before))
         found = before | {_digest(item) for item in items[:room]}
-        held.lists[listing.method] = _shared(found) if len(found) <= SHARED_LIMIT else found
+        held.lists[listing.method] = _shared(found)
         if listing.notification in held.untold:
             held.untold.remove(listing.notification)  # it has just seen for itself
         if listing.method == "tools/list":
             _note_safe_tools(held, items)
+        return len(items) <= room
 
     return keep
 
@@ -133,17 +146,23 @@ def _note_safe_tools(held: Held, tools: list[Any]) -> None:
     for tool in tools[:TOOL_LIMIT]:
         if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
             continue
+        if len(tool["name"]) > NAME_LIMIT:
+            continue  # then it is not called again
         hints = tool.get("annotations")
         promises = isinstance(hints, dict) and any(hints.get(hint) is True for hint in SAFE_HINTS)
         (safe if promises else others).add(tool["name"])
     room = max(0, TOOL_LIMIT - len(held.safe_tools))
     found = (held.safe_tools - others) | frozenset(name[:NAME_LIMIT] for name in islice(safe, room))
-    held.safe_tools = _shared(found) if len(found) <= SHARED_LIMIT else found
+    held.safe_tools = _shared(found)
 
 
-@lru_cache(maxsize=1024)
 def _shared[T](found: frozenset[T]) -> frozenset[T]:
     """The same object for all sessions of one server, which read the same lists."""
+    return _one(found) if len(found) <= SHARED_LIMIT else found
+
+
+@lru_cache(maxsize=256)
+def _one[T](found: frozenset[T]) -> frozenset[T]:
     return found
 
 
@@ -152,7 +171,7 @@ def _digest(item: Any) -> bytes:
     return hashlib.blake2b(json.dumps(item, sort_keys=True).encode(), digest_size=8).digest()
 
 
-KEEPERS: dict[str, Callable[[Held, dict[str, Any], dict[str, Any]], None]] = {
+KEEPERS: dict[str, Callable[[Held, dict[str, Any], dict[str, Any]], bool]] = {
     "logging/setLevel": _set_level,
     "resources/subscribe": _subscribe,
     "resources/unsubscribe": _unsubscribe,

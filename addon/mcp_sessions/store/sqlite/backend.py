@@ -10,14 +10,20 @@ from pathlib import Path
 from ..proxies import Proxy
 from ..rows import Key, Row
 from ..store import Problem, Wanted
-from .file import File, Unusable
+from .file import File, Unusable, passes
 from .thread import Thread
 
 NOT_REMEMBERED = "sessions are not remembered on disk in this run"
+NOT_NOW = "sessions are not remembered on disk until it can be"
+NOT_THE_LAST = "the last changes of sessions are not remembered on disk"
 
 
 class SqliteStore:
-    """A file that proxies of one host share. All its problems are final: after the first, nothing more is done."""
+    """A file that proxies of one host share.
+
+    Its problems are final, and after the first nothing more is done, but for those that may pass: that the file is
+    locked for long, or the disk full.
+    """
 
     def __init__(self, path: Path, proxy: Proxy | None = None, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since the epoch; all who share the file go by the same."""
@@ -57,7 +63,11 @@ class SqliteStore:
         try:
             self._thread.last(lambda: self._try(leave), within)
         except TimeoutError:
-            raise self._final(f"{self._file.path}: the disk does not keep up") from None
+            raise Problem(f"{self._file.path}: the disk does not keep up; {NOT_THE_LAST}", final=True) from None
+        except Problem as e:
+            if e.final:
+                raise
+            raise Problem(str(e).replace(NOT_NOW, NOT_THE_LAST), final=True) from None
 
     async def _do[T](self, call: Callable[[], T]) -> T:
         return await self._thread.do(lambda: self._try(call))
@@ -73,6 +83,8 @@ class SqliteStore:
         except Unusable as e:
             problem = self._final(str(e))
         except sqlite3.OperationalError as e:
+            if passes(e):
+                raise Problem(f"{path} can't be used now ({e}); {NOT_NOW}", final=False) from None
             problem = self._final(f"{path} can't be used any more ({e})")
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError) as e:
             problem = self._final(f"{path}: {type(e).__name__}")  # an error in this program: the file is as it was

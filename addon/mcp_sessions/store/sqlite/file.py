@@ -46,6 +46,17 @@ _DELETE = f"DELETE FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
 _CLAIM = f"UPDATE sessions SET proxy = ? WHERE {_BY_KEY}"  # noqa: S608  # constants
 
 
+PASSING = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
+)
+"""Errors that may pass: somebody else writes, the disk is full, or away."""
+
+
+def passes(error: sqlite3.Error) -> bool:
+    """Whether what went wrong may go right after a while."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING  # the rest says more precisely what it was
+
+
 class Unusable(Exception):
     """The file can't be used; the text says why, and what was done about it."""
 
@@ -70,11 +81,14 @@ class File:
 
         Raises:
             Unusable: nothing can be remembered in this file.
+            sqlite3.OperationalError: it can't be used now.
         """
         try:
             self._open()
         except sqlite3.OperationalError as e:
             self.close()
+            if passes(e):
+                raise
             raise Unusable(f"{self.path} can't be used ({e})") from None
         except sqlite3.DatabaseError as e:
             self.close()
@@ -196,11 +210,11 @@ class File:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
+                cursor.execute("COMMIT")  # it may fail, too: on a full disk
             except BaseException:
                 with suppress(sqlite3.Error):
                     cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
 
 
 def _row(found: Sequence[Any]) -> Row:

@@ -1,8 +1,11 @@
-"""Tables that are bounded, and small ones that cost little."""
+"""Small tables that cost little, and tables that are full."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+
+from .client import Client
+from .session import Session
 
 FEW = 8
 """Connections that are kept in a tuple: most have one or none, and it is a fifth of a table."""
@@ -21,7 +24,7 @@ def with_one(connections: Collection[str], connection_id: str) -> Collection[str
     return (*connections, connection_id) if len(connections) < FEW else dict.fromkeys((*connections, connection_id))
 
 
-def without_one(connections: Collection[str], connection_id: str) -> Collection[str]:
+def without(connections: Collection[str], connection_id: str) -> Collection[str]:
     """The same less this one."""
     if isinstance(connections, dict):
         connections.pop(connection_id, None)
@@ -42,3 +45,9 @@ def make_room[K, V](
             return value
         table[key] = value  # asked again when all others were
     return table.pop(next(iter(table))) if force else None
+
+
+def vouch(session: Session, client: Client) -> None:
+    """Note that it is settled of this client that no process is known behind it."""
+    if client not in session.vouched:
+        session.vouched = (*session.vouched, client)

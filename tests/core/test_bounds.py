@@ -1,0 +1,143 @@
+"""What the core keeps has limits, each of which is said once; and nobody gains a say by ids that no server gave."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import pytest
+
+from core.world import ENDPOINT, LATEST, Peer, World, initialized, request
+from mcp_sessions.core import ledger
+from mcp_sessions.core.ledger import Ledger
+from mcp_sessions.core.recovery.server_state import SUBSCRIPTIONS_SIZE, URI_LIMIT
+from mcp_sessions.core.session import ID_LIMIT, Session
+from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide, State, Trigger
+
+OPEN = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+LONG = "x" * (ID_LIMIT + 1)
+
+
+def test_an_id_that_is_too_long_is_passed_on_and_not_kept() -> None:
+    world = World()
+    for number in range(3):
+        x, _ = world.send(request("initialize", OPEN), headers={"mcp-protocol-version": None})
+        world.answer(x, 200, initialized(1), session=f"{LONG}{number}")
+        assert x.opened is None
+        call, _ = world.call(f"{LONG}{number}")
+        world.works(call)
+        world.lose(world.call(f"{LONG}{number}")[0])
+    assert not world.core.ledger.sessions
+    assert not world.sends
+    assert len([what for what in world.whats() if "not kept" in what]) == 1
+
+
+def test_a_long_id_costs_no_more_than_a_short_one() -> None:
+    world = World()
+    world.open()
+    before = time.thread_time()
+    for number in range(20):
+        x, _ = world.send(request("initialize", OPEN), headers={"mcp-protocol-version": None})
+        world.answer(x, 200, initialized(1), session="a" * 40_000 + str(number))
+    assert time.thread_time() - before < 0.2
+
+
+def entered(table: Ledger, name: str, client: ClientSide, server: ServerSide = ServerSide.ALIVE) -> Session:
+    session = Session(ENDPOINT, name, name, opened=1, last_used=1, revision=LATEST)
+    session.standing = STANDINGS[client, server, False]
+    table.open(session, 1.0)
+    return session
+
+
+def test_a_full_table_lets_the_closed_go_first_then_those_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SESSION_LIMIT", 4)
+    crowded: list[Session] = []
+    table = Ledger(crowded=lambda session, _: crowded.append(session))
+    living = entered(table, "living", ClientSide.USING)
+    gone = entered(table, "gone", ClientSide.GONE)
+    closed = entered(table, "closed", ClientSide.LEFT, ServerSide.DELETED)
+    leaving = entered(table, "leaves later", ClientSide.USING)
+    entered(table, "one", ClientSide.USING)
+    assert closed.number not in table.sessions
+    entered(table, "two", ClientSide.USING)
+    assert gone.number not in table.sessions
+    table.fire(leaving, Trigger.GONE, 2.0)
+    entered(table, "three", ClientSide.USING)
+    assert leaving.number not in table.sessions
+    assert not crowded
+    entered(table, "four", ClientSide.USING)
+    assert crowded == [living]
+
+
+def test_a_living_clients_session_goes_with_a_warning_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SESSION_LIMIT", 3)
+    world = World()
+    for number in range(8):
+        world.open(f"s-{number}-one-two-three")
+    assert len(world.core.ledger.sessions) == 3
+    assert world.whats().count("forgotten") == 1
+    world.wait(61)
+    world.open("s-9-one-two-three")
+    assert world.whats().count("forgotten") == 2
+
+
+def test_subscriptions_are_bounded_in_bytes_which_is_said_once() -> None:
+    world = World()
+    session = world.open()
+    for number in range(100):
+        uri = f"{number}" + "u" * (URI_LIMIT - 10)
+        world.works(world.send(request("resources/subscribe", {"uri": uri}), session=session.client_id)[0])
+    assert session.held
+    assert sum(map(len, session.held.subscriptions)) <= SUBSCRIPTIONS_SIZE
+    assert world.whats().count("holds more than is kept") == 1
+
+
+def test_nothing_of_a_large_initialize_is_kept() -> None:
+    world = World()
+    world.open("s-warm-up-one-two")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(10):
+            large = {**OPEN, "clientInfo": {"name": "n" * 1_300_000, "version": "v" * 1_300_000, "x": "y" * 1_300_000}}
+            x, _ = world.send(request("initialize", large), headers={"mcp-protocol-version": None})
+            world.answer(x, 200, initialized(1), session=f"s-{number}-one-two-three")
+            del x, large
+        assert tracemalloc.get_traced_memory()[0] - before < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_id_that_no_server_gave_is_never_deleted() -> None:
+    world = World(mcp_end_at_exit="all")
+    peer = Peer(7)
+    for number in range(20):
+        world.lose(world.call(f"guessed-{number}-one-two", peer=peer)[0])
+    for session in list(world.core.ledger.sessions.values()):
+        world.shake(session, None)  # the server does not even shake hands
+    world.dies(peer)
+    world.core.exits(world.now)
+    while world.core.ending.busy and not world.deleting:
+        world.fetch()
+    assert world.deleting == []
+    assert {session.state for session in world.core.ledger.sessions.values()} <= {State.CLOSED}
+
+
+def test_of_a_session_that_was_brought_back_only_the_servers_id_is_deleted() -> None:
+    world = World()
+    peer = Peer(7)
+    world.lose(world.call("guessed-one-two-three", peer=peer)[0])
+    session = world.session("guessed-one-two-three")
+    world.shake(session, "given-by-the-server")
+    world.dies(peer)
+    assert world.deleting == ["given-by-the-server"]
+    world.delete_answered(200)
+    assert world.deleting == []
+
+
+def test_an_id_that_the_server_accepted_is_deleted() -> None:
+    world = World()
+    peer = Peer(7)
+    world.works(world.call("accepted-one-two-three", peer=peer)[0])
+    world.dies(peer)
+    assert world.deleting == ["accepted-one-two-three"]
