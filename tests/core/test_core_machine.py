@@ -15,8 +15,9 @@ from core.world import DELETE, Peer, World, initialized, outcome
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.ending.deletions import Deletion
 from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.recovery.attempt import Attempt
 from mcp_sessions.core.recovery.handshake import Step
-from mcp_sessions.core.recovery.recovery import Attempt, Recovery
+from mcp_sessions.core.recovery.recovery import Recovery
 from mcp_sessions.core.states import ClientSide, ServerSide
 from mcp_sessions.options import Settings
 from mcp_sessions.wire.headers import HeaderMap

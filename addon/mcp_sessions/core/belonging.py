@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..wire import headers as h
-from ..wire.jsonrpc import Message
+from ..wire.jsonrpc import Message, dump
+from ..wire.sse import encode
 from ..wire.text import printable
 from .client import Client
 from .ending.ending import Ending
@@ -18,7 +19,7 @@ from .records import Weight
 from .recovery import handshake
 from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
-from .session import UNKNOWN_CREDENTIALS, Session, packed
+from .session import UNKNOWN_CREDENTIALS, Endpoint, Session, packed
 from .states import ClientSide, Trigger
 
 
@@ -51,6 +52,29 @@ class Belonging:
         session.url = x.url
         if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
             session.requests += len(x.body.messages) or 1
+
+    def first_seen(self, x: Exchange) -> None:
+        """A session that the ledger does not know works."""
+        session = self.presume(x)
+        session.answered = 1
+        self._reporter.change(session, "first seen", "opened before the proxy saw it", x)
+
+    def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
+        """The server's id for an id that is presented on this connection; None if that is the same, or not for it."""
+        session, connection = self._ledger.find(endpoint, presented), self._ledger.connections.get(connection_id)
+        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
+            return None
+        return session.server_id
+
+    def first_events(self, x: Exchange) -> bytes:
+        """What the client is to be told before anything else on this stream of its session."""
+        session = x.session
+        if session is None or session.held is None or not x.ok or not h.open_ended(x.answer_headers):
+            return b""
+        told, session.held.untold = session.held.untold, []
+        for method in told:
+            self._reporter.action(f"told the client: {method}", x)
+        return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
 
     def opened(self, x: Exchange, assigned: str) -> Session:
         """A 2xx answer to `initialize` carries an id: that is a session."""

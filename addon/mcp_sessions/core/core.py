@@ -14,9 +14,9 @@ from itertools import islice
 
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
-from ..wire.jsonrpc import UNREAD, Body, Kind, dump, parse
+from ..wire.jsonrpc import UNREAD, Body, Kind, parse
 from ..wire.revision import Era, era, is_stateless
-from ..wire.sse import Event, encode
+from ..wire.sse import Event
 from .belonging import Belonging, introduce, made_for
 from .client import Client, Connection, ProcessLike
 from .credentials import Fingerprints
@@ -33,6 +33,7 @@ from .recovery import dialects
 from .recovery.dialects import Reading, Verdict
 from .recovery.handshake import Step
 from .recovery.recovery import Recovery
+from .recovery.unreachable import Unreachable
 from .reporter import Reporter
 from .session import Endpoint, Session
 from .states import ServerSide, Trigger
@@ -54,6 +55,7 @@ class Core:
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
+        self._unreachable = Unreachable(lambda: self._policy, reporter, self._outbox)
 
     # What the shell asks after every input
 
@@ -69,12 +71,14 @@ class Core:
 
     def next_timer(self) -> float | None:
         """When `timer` is to be called; None if nothing is due."""
-        return sooner(sooner(self.ending.next_timer, self._recovery.next_timer), self.reporter.next_timer)
+        recovery = sooner(self._recovery.next_timer, self._unreachable.next_timer)
+        return sooner(sooner(self.ending.next_timer, recovery), self.reporter.next_timer)
 
     def timer(self, now: float) -> None:
         """It is time to look at what takes too long, and at what is due."""
         self._at(now)
         self._recovery.timer()
+        self._unreachable.timer()
         self.ending.timer()
         self.reporter.settle()
 
@@ -141,10 +145,18 @@ class Core:
 
     def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
         """The id to put into a request of which only the head is known; None to leave it as it is."""
-        session, connection = self.ledger.find(endpoint, presented), self.ledger.connections.get(connection_id)
-        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
-            return None
-        return session.server_id
+        return self._belonging.mapped(endpoint, presented, connection_id)
+
+    def unreachable(self, x: Exchange, problem: str, now: float) -> Decision:
+        """The connect for a request has failed: it was not sent. A `Release` of who waits means to connect again."""
+        self._at(now)
+        return self._unreachable.refused(x, problem)
+
+    def reached(self, x: Exchange, now: float) -> Decision:
+        """A request whose connect had failed is about to go out after all."""
+        self._at(now)
+        self._recovery.goes_out(x)
+        return self._unreachable.reached(x)
 
     # Its answer
 
@@ -169,17 +181,7 @@ class Core:
             self.reporter.changed(x.session)
         self._succeeded(x)
         self._observer.answer(x)
-        return Head(session_id, stream=True, first=self._first_events(x))
-
-    def _first_events(self, x: Exchange) -> bytes:
-        """What the client is to be told before anything else on this stream of its session."""
-        session = x.session
-        if session is None or session.held is None or not x.ok or not h.open_ended(x.answer_headers):
-            return b""
-        told, session.held.untold = session.held.untold, []
-        for method in told:
-            self.reporter.action(f"told the client: {method}", x)
-        return b"".join(encode(dump({"jsonrpc": "2.0", "method": method})) for method in told)
+        return Head(session_id, stream=True, first=self._belonging.first_events(x))
 
     def event(self, x: Exchange, event: Event, now: float) -> None:
         """An event arrived on a stream."""
@@ -246,9 +248,7 @@ class Core:
                 return
             session = self._belonging.known_meanwhile(x)
             if session is None:
-                session = self._belonging.presume(x)
-                session.answered = 1
-                self.reporter.change(session, "first seen", "opened before the proxy saw it", x)
+                self._belonging.first_seen(x)
                 return
         session.answered += 1
         self.ledger.fire(session, Trigger.SUCCEEDED, x.answered_at)
@@ -263,6 +263,7 @@ class Core:
         x.finish, x.finished_at = finish, now
         x.connection.last_active = now
         session = x.session
+        self._unreachable.over(x)
         if session is not None:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
@@ -283,6 +284,7 @@ class Core:
         self._at(now)
         x.hung_up = True
         self._recovery.hung_up(x)
+        self._unreachable.over(x)
 
     # Clients
 

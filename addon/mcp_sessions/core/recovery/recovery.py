@@ -15,9 +15,6 @@ Attempts are limited in every direction: see `limits`.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-
 from ...wire import headers as h
 from ...wire.jsonrpc import Kind
 from ...wire.text import printable
@@ -33,26 +30,13 @@ from ..reporter import Reporter
 from ..session import Session, packed
 from ..states import ClientSide, RecoveryState, RecoveryTrigger, ServerSide, Trigger
 from . import handshake
+from .attempt import Attempt
 from .dialects import Reading
 from .handshake import Step
 from .limits import GaveUp, Limits, Troubles
 from .replay import Treatment, treatment
 from .server_state import compare
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """A handshake under way, and who waits for it: refused exchanges with their treatment, held ones without."""
-
-    session: Session
-    url: str
-    carried: h.Fields = field(repr=False)
-    deadline: float
-    waiting: dict[str, tuple[Exchange, Treatment | None]] = field(default_factory=dict)
-    steps: deque[Step] = field(default_factory=deque)
-    """What is still to be sent."""
-    under_way: int = 0
-    """Messages that are not answered yet."""
+from .unreachable import Patience, may_pass
 
 
 class Recovery:
@@ -71,6 +55,7 @@ class Recovery:
         self.policy = policy
         self.limits = limits or Limits()
         self.attempts: dict[Session, Attempt] = {}
+        self._patience = Patience()
         self._troubles = Troubles(self.limits)
         self._ledger = ledger
         self._reporter = reporter
@@ -229,6 +214,8 @@ class Recovery:
 
     def _initialized(self, attempt: Attempt, outcome: Outcome) -> None:
         session, opened = attempt.session, handshake.read(outcome)
+        if outcome.status is None and may_pass(outcome.problem) and self._waits(attempt):
+            return
         if opened.session_id is None or opened.result is None:
             session.note(self._reporter.now, "handshake failed", opened.problem)
             self._failed(attempt, opened.problem)
@@ -241,6 +228,16 @@ class Recovery:
         attempt.deadline = self._reporter.now + self.limits.restoring
         attempt.steps.append(handshake.initialized())
         self._send_some(attempt, 1)
+
+    def _waits(self, attempt: Attempt) -> bool:
+        """The server was not reached: whether the handshake is tried again in a while."""
+        due = self._reporter.now + self._patience.step(attempt.refusals + 1)
+        if due >= attempt.deadline - self.limits.slack:
+            return False
+        attempt.due, attempt.refusals = due, attempt.refusals + 1
+        if attempt.refusals == 1:
+            self._reporter.change(attempt.session, "the handshake waits: its server can't be reached")
+        return True
 
     def _listed(self, attempt: Attempt, step: Step, outcome: Outcome) -> None:
         message, listing = outcome.answer.first if outcome.answer else None, step.listing
@@ -266,7 +263,8 @@ class Recovery:
             attempt.under_way += 1
             first = step.kind is handshake.Kind.INITIALIZE
             headers = () if first else h.of_session(session.server_id, session.revision)
-            patience = self.policy.recover_timeout if first else self.limits.step
+            left = attempt.deadline - self.limits.slack - self._reporter.now
+            patience = left if first else self.limits.step
             request = Request(step.what, "POST", attempt.url, attempt.carried, session, patience, headers, step.body)
             self._outbox.send(request, step)
 
@@ -319,11 +317,16 @@ class Recovery:
         """When the next handshake will have taken too long."""
         if not self.attempts:
             return None
-        return min(attempt.deadline for attempt in self.attempts.values())
+        return min(attempt.due or attempt.deadline for attempt in self.attempts.values())
 
     def timer(self) -> None:
         """Give up what takes too long."""
-        for attempt in [one for one in self.attempts.values() if one.deadline <= self._reporter.now]:
+        now = self._reporter.now
+        for attempt in [one for one in self.attempts.values() if one.due is not None and one.due <= now]:
+            attempt.due = None
+            attempt.steps.append(handshake.opening(attempt.session))
+            self._send_some(attempt, 1)
+        for attempt in [one for one in self.attempts.values() if one.deadline <= now]:
             if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
                 self._not_restored(attempt.session, "it takes too long")
                 self._succeeded(attempt)
