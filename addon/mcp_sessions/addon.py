@@ -30,6 +30,7 @@ from .proxy.flows import Live
 from .proxy.identification import Identifying
 from .proxy.metadata import OWN
 from .proxy.outbound import OwnRequests
+from .proxy.strategy import Strategy
 from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
 from .recordings.playback import Playback
@@ -77,6 +78,7 @@ class McpSessions:
         """Flows that were read from a file."""
         self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._uninstall: Callable[[], None] | None = None
+        self._strategy = Strategy()
         self._running = False
         self.checking = Checking(lambda flow_id: self.exchanges.flow_of(flow_id), _judged)
         reporter = Reporter(self.reporting.tell)
@@ -157,6 +159,14 @@ class McpSessions:
         self.core.configure(chosen.policy, clock.now())
         if self._running:
             self.effects.fetch()
+        self._connect_late(possible=self._uninstall is not None or not self._running)
+
+    def _connect_late(self, *, possible: bool) -> None:
+        """Have mitmproxy connect so late that clients can wait for their server, if it is `possible` and wanted."""
+        if possible and self.settings.mcp_recover != "off" and ctx.options.server:
+            self._strategy.lazy()
+        else:
+            self._strategy.undo()
 
     def running(self) -> None:
         """Mitmproxy is up: find a place in its HTTP layer."""
@@ -181,6 +191,7 @@ class McpSessions:
                 f"mcp: this mitmproxy is not as expected ({e}): requests are sent again in a buffered way, "
                 "so that their progress arrives at the end"
             )
+        self._connect_late(possible=self._uninstall is not None)
 
     def _succeed(self) -> None:
         """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
@@ -198,6 +209,7 @@ class McpSessions:
         if self._uninstall:
             self._uninstall()
             self._uninstall = None
+            self._strategy.undo()
         self._tasks.cancel()
         self.identifying.close()
         for view in self.views:
@@ -291,6 +303,21 @@ class McpSessions:
             self.own.responseheaders(flow)
         else:
             self.exchanges.responseheaders(flow)
+
+    @fail_open
+    def mcp_unreachable(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """The connect for a request has failed."""
+        return None if OWN in flow.metadata else self.exchanges.unreachable(flow)
+
+    @fail_open
+    def mcp_reached(self, flow: http.HTTPFlow) -> None:
+        """A connect that was tried again has worked."""
+        self.exchanges.reached(flow)
+
+    @fail_open
+    def mcp_hung_up(self, flow: http.HTTPFlow) -> None:
+        """The client of a request that waits for its server has hung up."""
+        self.exchanges.hung_up(flow)
 
     @fail_open
     def response(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:

@@ -47,7 +47,11 @@ class Settings(BaseModel):
         "on", description="Bring back sessions, too, that were opened before the proxy saw them."
     )
     mcp_recover_timeout: int = Field(
-        30, ge=1, le=600, description="Seconds within which a handshake in a client's place must be answered."
+        30,
+        ge=1,
+        le=600,
+        description="Seconds within which a handshake in a client's place must be answered, and for which requests "
+        "wait for a server that can't be reached.",
     )
     mcp_end: Literal["on", "log", "off"] = Field(
         "on", description="Send DELETE for sessions whose client is gone; log: only say which, and why."

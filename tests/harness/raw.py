@@ -174,6 +174,13 @@ class RawClient:
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
 
+    async def reset(self, stream_id: int) -> None:
+        """Give up one HTTP/2 stream, as clients do; httpx says nothing when a call is cancelled."""
+        (connection,) = self.http._transport._pool.connections  # type: ignore[attr-defined]
+        state = connection._connection._h2_state
+        state.reset_stream(stream_id, 8)
+        await connection._connection._network_stream.write(state.data_to_send())
+
     async def handshake(self, capabilities: Mapping[str, Any] | None = None) -> RawAnswer:
         """initialize and notifications/initialized."""
         answer = await self.initialize(capabilities)

@@ -167,9 +167,11 @@ async def test_a_redeploy_wedges_nothing(scripted: StartScripted, mitmdump: Star
         assert (answer.status, answer.body) == (404, b"<html>deploying</html>")
     assert 1 <= len(server.requests(rpc="initialize")) - 1 <= 3, "backs off"
     await server.stop()
-    assert (await client.call("echo", {"text": "x"})).status == 502
+    call = asyncio.create_task(client.call("echo", {"text": "x"}))
+    await proxy.wait_log("waits: its server can't be reached")
     mini.rules.clear()
     await server.start()
+    await call
 
     # The back-off is over within seconds; each call meanwhile gets the server's answer.
     async def back() -> None:
@@ -319,6 +321,8 @@ async def test_nothing_is_sent_again_for_a_client_that_hung_up(
     server.handler = handler
     calls = [asyncio.create_task(client.call("echo", {"text": "given up"}))]
     await server.wait_for(lambda request: request.rpc == "initialize", count=2)
+    if http2:
+        await client.reset(5)  # the third stream: two were the handshake
     calls[0].cancel()
     await asyncio.wait(calls)
     waiting = asyncio.create_task(other.call("echo", {"text": "patient"}))

@@ -1,10 +1,8 @@
 """The one door of the core: told what happens, it keeps the ledger and decides.
 
-It does no I/O, has no clock and knows nothing of mitmproxy. Every input carries the time, `now`, in seconds since the
-epoch, and is answered with a `Decision` where it is about an exchange that waits for one. Everything else that the core
-wants done is to be fetched with `effects` after every input, and `timer` to be called at `next_timer`.
-
-What to do about a lost session is decided in `recovery`, about one whose client is gone in `ending`.
+No I/O, no clock, nothing of mitmproxy. Every input carries the time, `now`, in seconds since the epoch, and is answered
+with a `Decision` where an exchange waits for one. All else is fetched with `effects` after every input, and `timer` is
+called at `next_timer`. A lost session is the matter of `recovery`, one whose client is gone that of `ending`.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ from .recovery import dialects
 from .recovery.dialects import Reading, Verdict
 from .recovery.handshake import Step
 from .recovery.recovery import Recovery
+from .recovery.unreachable import Unreachable
 from .reporter import Reporter
 from .session import ID_LIMIT, Endpoint, Session
 from .states import ServerSide, Trigger
@@ -54,6 +53,7 @@ class Core:
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
+        self._unreachable = Unreachable(lambda: self._policy, reporter, self._outbox)
 
     # What the shell asks after every input
 
@@ -69,12 +69,14 @@ class Core:
 
     def next_timer(self) -> float | None:
         """When `timer` is to be called; None if nothing is due."""
-        return sooner(sooner(self.ending.next_timer, self._recovery.next_timer), self.reporter.next_timer)
+        recovery = sooner(self._recovery.next_timer, self._unreachable.next_timer)
+        return sooner(sooner(self.ending.next_timer, recovery), self.reporter.next_timer)
 
     def timer(self, now: float) -> None:
         """It is time to look at what takes too long, and at what is due."""
         self._at(now)
         self._recovery.timer()
+        self._unreachable.timer()
         self.ending.timer()
         self.reporter.settle()
 
@@ -143,10 +145,18 @@ class Core:
 
     def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
         """The id to put into a request of which only the head is known; None to leave it as it is."""
-        session, connection = self.ledger.find(endpoint, presented), self.ledger.connections.get(connection_id)
-        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
-            return None
-        return session.server_id
+        return self._belonging.mapped(endpoint, presented, connection_id)
+
+    def unreachable(self, x: Exchange, problem: str, now: float) -> Decision:
+        """The connect for a request has failed: it was not sent. A `Release` of who waits means to connect again."""
+        self._at(now)
+        return self._unreachable.refused(x, problem)
+
+    def reached(self, x: Exchange, now: float) -> Decision:
+        """A request whose connect had failed is about to go out after all."""
+        self._at(now)
+        self._recovery.goes_out(x)
+        return self._unreachable.reached(x)
 
     # Its answer
 
@@ -240,9 +250,7 @@ class Core:
                 return
             session = self._belonging.known_meanwhile(x)
             if session is None:
-                session = self._belonging.presume(x)
-                session.answered = 1
-                self.reporter.change(session, "first seen", "opened before the proxy saw it", x)
+                self._belonging.first_seen(x)
                 return
         session.answered += 1
         self.ledger.fire(session, Trigger.SUCCEEDED, x.answered_at)
@@ -257,6 +265,7 @@ class Core:
         x.finish, x.finished_at = finish, now
         x.connection.last_active = now
         session = x.session
+        self._unreachable.over(x)
         if session is not None:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
@@ -275,7 +284,9 @@ class Core:
     def hung_up(self, x: Exchange, now: float) -> None:
         """The client of an exchange that is kept waiting hung up: nothing is sent for it any more."""
         self._at(now)
+        x.hung_up = True
         self._recovery.hung_up(x)
+        self._unreachable.over(x)
 
     # Clients
 
@@ -292,12 +303,10 @@ class Core:
         """
         self._at(now)
         client = self.ledger.identified(connection, process, now, vanished=vanished)
-        for session in connection.sessions:
+        # If it carries none, there is at least one client less than there seemed to be.
+        for session in tuple(connection.sessions or islice(reversed(client.sessions if client else {}), 1)):
             self.reporter.changed(session)
             self.ending.check(session)
-        if client is not None and not connection.sessions:  # there is one client less than there seemed to be
-            for session in islice(reversed(client.sessions), 1):
-                self.reporter.changed(session)
         self.reporter.settle()
 
     def disconnected(self, connection_id: str, now: float) -> Connection | None:

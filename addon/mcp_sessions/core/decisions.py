@@ -34,9 +34,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer in the server's place with this status and no body."""
+    """Answer in the server's place with this status, and with this JSON if there is any."""
 
     status: int
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class Exchange:
     """What a refusal was read as, with the reason."""
     attempts: int = 0
     """How often the request was sent again."""
+    hung_up: bool = False
+    """Its client hung up while it was kept waiting."""
     findings: list[str] = field(default_factory=list)
     """Ids of the rules that it broke."""
     opened: Session | None = None

@@ -22,7 +22,7 @@ class Policy:
     recover_unknown: bool = True
     """Whether sessions are brought back, too, that were opened before the proxy saw them."""
     recover_timeout: float = 30.0
-    """Within which a handshake in a client's place must be answered."""
+    """Within which a handshake in a client's place must be answered, and a server that is down be back."""
     end: End = "on"
     """Whether `DELETE` is sent for sessions whose client is gone; `log` only says so."""
     end_timeout: float = 10.0

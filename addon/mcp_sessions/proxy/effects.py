@@ -104,10 +104,16 @@ class Effects:
 
     def disconnected(self, connection_id: str) -> None:
         """A client closed a connection: none of its exchanges waits any longer."""
-        for live, waiting in list(self._waiting.values()):
-            if live.x.connection.id == connection_id and not waiting.done():
-                self.core.hung_up(live.x, clock.now())
-                waiting.set_result(DELIVER)
+        for live, _ in list(self._waiting.values()):
+            if live.x.connection.id == connection_id:
+                self.hung_up(live.x.id)
+
+    def hung_up(self, exchange_id: str) -> None:
+        """A client wants an answer no more: the exchange waits no longer, if it does."""
+        live, waiting = self._waiting.get(exchange_id, (None, None))
+        if live is not None and waiting is not None and not waiting.done():
+            self.core.hung_up(live.x, clock.now())
+            waiting.set_result(DELIVER)
 
     # The end
 

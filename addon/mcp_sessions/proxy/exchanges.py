@@ -123,11 +123,43 @@ class Exchanges:
                 if session_id is not None and live.x.presented is not None:
                     live.flow.metadata[PRESENTED] = live.x.presented
                 set_session_id(live.flow.request.headers, session_id)
-            case Reply(status):
+            case Reply(status, body):
                 live.settled = True
-                live.flow.response = http.Response.make(status)
+                live.flow.response = http.Response.make(status, body, {"content-type": h.JSON} if body else {})
             case _:
                 pass
+
+    # A server that can't be reached
+
+    async def unreachable(self, flow: http.HTTPFlow) -> None:
+        """The connect for a request has failed: have it tried again later, or answer it, or leave it to mitmproxy."""
+        live, problem = self.live.get(flow.id), resend.problem(flow)
+        if live is None or live.settled:
+            return
+        decision = self.core.unreachable(live.x, problem, clock.now())
+        if isinstance(decision, Hold):
+            self._effects.expect(live)
+            self._effects.fetch()
+            decision = await self._effects.decision(live)
+            if isinstance(decision, Forward):
+                resend.again(flow)
+        else:
+            self._effects.fetch()
+        if isinstance(decision, Reply):
+            live.unreached = True
+            self._send_on(live, decision)
+
+    def reached(self, flow: http.HTTPFlow) -> None:
+        """A request that has waited for its server is about to go out."""
+        live = self.live.get(flow.id)
+        if live is not None:
+            self._send_on(live, self.core.reached(live.x, clock.now()))
+            self._effects.fetch()
+
+    def hung_up(self, flow: http.HTTPFlow) -> None:
+        """The client of a request that waits for its server has hung up."""
+        self._effects.hung_up(flow.id)
+        self._effects.fetch()
 
     # What a server answers
 
@@ -171,7 +203,7 @@ class Exchanges:
             return None
         # Another addon, or an option, may have it streamed: then the client has it already.
         if live.reader is not None or live.settled or flow.response.stream:
-            return self._ended(live)
+            return self._ended(live, Finish.SERVER if live.unreached else Finish.COMPLETE)
         try:
             pending = self.answers.carry_out(live, self.core.answered(live.x, content(flow.response), clock.now()))
         except Exception:

@@ -37,6 +37,8 @@ class Live:
     """The server's original answer, once the request has been sent again."""
     settled: bool = False
     """Nothing more is to be decided: what answer there is now is given to the client."""
+    unreached: bool = False
+    """It was answered because the server can't be reached."""
 
     def note_process(self, flow: http.HTTPFlow) -> None:
         """Note on a flow what can't be seen from it when it is read from a file again."""

@@ -37,6 +37,9 @@ SENT_AGAIN = "mcp_sent_again"
 TO_BE_SENT_AGAIN = "mcp_again"
 """There for a moment only: the answer at hand is to be dropped and the request sent again."""
 
+UNREACHABLE = "mcp_unreachable"
+"""There for a moment only: why the server can't be reached."""
+
 BROKEN_BY = "mcp_broken_by"
 """There for a moment only: which side an error of the flow came from, `client` or `server`."""
 

@@ -1,5 +1,8 @@
 """Sending a refused request again in place, so that the second answer streams to the client as if it were the first.
 
+A connect that is refused is told by a hook of this module's own before it is an error: who answers that may take a
+while and then have it tried again, or answer the request.
+
 This is the only module that reaches into mitmproxy's internals: a subclass of its `HttpStream`, put where `HttpLayer`
 looks the class up. After the `response` hook it can drop an answer instead of delivering it, and wait for another. If
 the internals do not look as expected, `install` says why and nothing is touched; the addon then resends by other means.
@@ -10,7 +13,9 @@ with the `HttpLayer` for the same stream object, so that existing upstream conne
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import time
 from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
@@ -33,15 +38,38 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseData,
     ResponseProtocolError,
 )
+from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
 
-from .metadata import BROKEN_BY, TO_BE_SENT_AGAIN
+from .metadata import BROKEN_BY, TO_BE_SENT_AGAIN, UNREACHABLE
 
 _FIRST_ID = 1 << 40  # far beyond any id that a client's connection could count up to
 _upstream_ids = count(_FIRST_ID)
 
 
+@dataclasses.dataclass
+class McpUnreachableHook(commands.StartHook):
+    """The connect for a request has failed; `problem` tells why."""
+
+    flow: http.HTTPFlow
+
+
+@dataclasses.dataclass
+class McpReachedHook(commands.StartHook):
+    """A connect that was tried again has worked; the request goes out next."""
+
+    flow: http.HTTPFlow
+
+
+@dataclasses.dataclass
+class McpHungUpHook(commands.StartHook):
+    """The client has hung up while one of the hooks above was being answered."""
+
+    flow: http.HTTPFlow
+    blocking = False
+
+
 class ResendingStream(HttpStream):
-    """An `HttpStream` that can send its request a second time."""
+    """An `HttpStream` that can send its request a second time, and connect a second time."""
 
     upstream_id: int | None = None
     refused: http.Response | None = None
@@ -68,6 +96,71 @@ class ResendingStream(HttpStream):
                 yield from self._deliver_refused()
                 return
         yield from super()._handle_event(event)
+
+    def make_server_connection(self) -> Generator[Any, Any, bool]:
+        """As mitmproxy does; what is told of a failed connect is what is left after the hooks."""
+        making = super().make_server_connection()
+        command = next(making)
+        reply = yield from self._connect(command)
+        if reply is None:
+            making.close()
+            return False
+        try:
+            while True:
+                command = making.send(reply)
+                reply = yield command
+        except StopIteration as e:
+            return bool(e.value)
+
+    def _connect(self, command: Any) -> Generator[Any, Any, Any]:
+        """What mitmproxy says to a wish for a connection; None if the client was answered, or is gone."""
+        first, flow = command, self.flow
+        while True:
+            reply = yield command
+            _, problem = reply
+            if not problem:
+                if command is not first:
+                    yield from self._ask(McpReachedHook(flow))
+                    if (yield from self.check_killed(True)):
+                        return None
+                return reply
+            if any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue):
+                return reply
+            flow.metadata[UNREACHABLE] = problem
+            yield from self._ask(McpUnreachableHook(flow))
+            flow.metadata.pop(UNREACHABLE, None)
+            again = flow.metadata.pop(TO_BE_SENT_AGAIN, None)
+            if not again and not flow.response:
+                return reply
+            if (yield from self.check_killed(True)):
+                return None
+            self._forget_failures()
+            if flow.response:
+                flow.response.timestamp_start = time.time()
+                yield HttpResponseHeadersHook(flow)
+                if not (yield from self.check_killed(True)):
+                    yield from self.send_response()
+                return None
+            command = dataclasses.replace(command)
+
+    def _ask(self, hook: commands.StartHook) -> layer.CommandGenerator[None]:
+        """Have a hook answered; a client that hangs up meanwhile is told of at once."""
+        self.handle_event = self._handle_meanwhile  # type: ignore[method-assign]
+        yield hook
+        del self.handle_event
+
+    def _handle_meanwhile(self, event: Any) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestProtocolError):
+            self.flow.metadata[BROKEN_BY] = "client"
+            yield McpHungUpHook(self.flow)
+        yield from super().handle_event(event)
+
+    def _forget_failures(self) -> None:
+        """Or mitmproxy would go on answering from the failed connects, without another attempt."""
+        parent = self._http_layer()
+        for connection in list(parent.connections):
+            if connection.error and not connection.connected and connection not in parent.waiting_for_establishment:
+                del parent.connections[connection]
 
     def send_response(self, already_streamed: bool = False) -> Generator[Any, Any, None]:
         """Deliver the answer, or drop it and send the request again, as the `response` hook has it."""
@@ -97,6 +190,7 @@ class ResendingStream(HttpStream):
             # Refused once more: behind a balancer that goes by connections, this one leads to the wrong replica.
             # Over HTTP/1 nobody else uses it now.
             yield commands.CloseConnection(self.context.server)
+        self._forget_failures()
         connection, problem = yield GetHttpConnection(
             (request.host, request.port),
             request.scheme == "https",
@@ -149,8 +243,16 @@ class ResendingStream(HttpStream):
 
 
 def again(flow: http.HTTPFlow) -> None:
-    """From a `response` hook: drop this answer and send the request, as it now is, again."""
+    """From a `response` hook: drop this answer and send the request, as it now is, again.
+
+    From an `mcp_unreachable` hook: connect again.
+    """
     flow.metadata[TO_BE_SENT_AGAIN] = True
+
+
+def problem(flow: http.HTTPFlow) -> str:
+    """From an `mcp_unreachable` hook: why the server can't be reached."""
+    return str(flow.metadata.get(UNREACHABLE, ""))
 
 
 def broken_by_client(flow: http.HTTPFlow) -> bool:
@@ -190,6 +292,7 @@ def _misfit(original: Any) -> str:
         "check_killed": ["self", "emit_error_hook"],
         "state_wait_for_response_headers": ["self", "event"],
         "start_response_stream": ["self"],
+        "make_server_connection": ["self"],
     }
     for name, parameters in needed.items():
         method = getattr(HttpStream, name, None)
@@ -197,6 +300,11 @@ def _misfit(original: Any) -> str:
             return f"HttpStream has no {name}"
         if list(inspect.signature(method).parameters) not in (parameters, ["self", "event"], ["_", "event"]):
             return f"HttpStream.{name} takes other parameters"
+    attributes = ("connections", "waiting_for_establishment")
+    if missing := [name for name in attributes if name not in inspect.getsource(HttpLayer.__init__)]:
+        return f"HttpLayer has no {missing[0]}"
+    if "yield GetHttpConnection(" not in inspect.getsource(HttpStream.make_server_connection):
+        return "HttpStream.make_server_connection connects in another way"
     if "HttpStream(ctx, stream_id)" not in inspect.getsource(HttpLayer.make_stream):
         return "HttpLayer.make_stream makes its streams in another way"
     return ""

@@ -1,4 +1,4 @@
-"""Handshakes under way: who waits for each, and when it will have taken too long."""
+"""Handshakes under way: who waits for each, and when it is to be looked at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,16 @@ class Attempt:
     """What is still to be sent."""
     under_way: int = 0
     """Messages that are not answered yet."""
+    refusals: int = 0
+    """How often the server could not be reached for it."""
+    due: float | None = None
+    """When to try again then."""
     over: bool = False
+
+    @property
+    def time(self) -> float:
+        """When it is to be looked at."""
+        return self.deadline if self.due is None else self.due
 
 
 class Attempts(dict[Session, Attempt]):
@@ -37,24 +46,24 @@ class Attempts(dict[Session, Attempt]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._deadlines: list[tuple[float, int, Attempt]] = []
+        self._times: list[tuple[float, int, Attempt]] = []
         self._order = count()
 
     def time(self, attempt: Attempt) -> None:
-        """Have an attempt looked at when its time is over."""
-        heappush(self._deadlines, (attempt.deadline, next(self._order), attempt))
+        """Have an attempt looked at when its time has come."""
+        heappush(self._times, (attempt.time, next(self._order), attempt))
 
     @property
-    def next_deadline(self) -> float | None:
-        """When the next one will have taken too long."""
-        deadlines = self._deadlines
-        while deadlines and (deadlines[0][2].over or deadlines[0][0] != deadlines[0][2].deadline):
-            heappop(deadlines)
-        return deadlines[0][0] if deadlines else None
+    def next_time(self) -> float | None:
+        """When the next one is to be looked at."""
+        times = self._times
+        while times and (times[0][2].over or times[0][0] != times[0][2].time):
+            heappop(times)
+        return times[0][0] if times else None
 
     def first(self) -> Attempt:
-        """The one whose time is over first; it is not looked at again."""
-        return heappop(self._deadlines)[2]
+        """The one whose time comes first; it is not looked at again."""
+        return heappop(self._times)[2]
 
     def take_off(self, attempt: Attempt) -> None:
         """An attempt has come to its end."""

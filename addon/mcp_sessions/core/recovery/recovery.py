@@ -35,8 +35,9 @@ from .attempts import Attempt, Attempts
 from .dialects import Reading
 from .handshake import Step
 from .limits import GaveUp, Limits, Troubles
-from .replay import Treatment, treatment
+from .replay import Treatment, anew, outcome_for, treatment
 from .server_state import compare
+from .unreachable import Patience, may_pass
 
 
 class Recovery:
@@ -55,6 +56,7 @@ class Recovery:
         self.policy = policy
         self.limits = limits or Limits()
         self.attempts = Attempts()
+        self._patience = Patience()
         self._troubles = Troubles(self.limits)
         self._ledger = ledger
         self._reporter = reporter
@@ -126,7 +128,7 @@ class Recovery:
             attempt.waiting[x.id] = (x, what)
             return HOLD, False
         if x.generation < session.generation:
-            return self._sent_again(x, _outcome(session, what)), False
+            return self._sent_again(x, outcome_for(session, what)), False
         self._troubles.begin(session, x.client.label, self._reporter.now)
         self.attempts[session] = self._attempt(session, x.url, h.carried_over(x.headers))
         self.attempts[session].x = x
@@ -227,6 +229,8 @@ class Recovery:
 
     def _initialized(self, attempt: Attempt, outcome: Outcome) -> None:
         session, opened = attempt.session, handshake.read(outcome)
+        if outcome.status is None and may_pass(outcome.problem) and self._waits(attempt):
+            return
         if opened.session_id is None or opened.result is None:
             session.note(self._reporter.now, "handshake failed", opened.problem)
             self._failed(attempt, opened.problem)
@@ -240,6 +244,17 @@ class Recovery:
         self.attempts.time(attempt)
         attempt.steps.append(handshake.initialized())
         self._send_some(attempt, 1)
+
+    def _waits(self, attempt: Attempt) -> bool:
+        """The server was not reached: whether the handshake is tried again in a while."""
+        due = self._reporter.now + self._patience.step(attempt.refusals + 1)
+        if due >= attempt.deadline - self.limits.slack:
+            return False
+        attempt.due, attempt.refusals = due, attempt.refusals + 1
+        self.attempts.time(attempt)
+        if attempt.refusals == 1:
+            self._reporter.change(attempt.session, "the handshake waits: its server can't be reached")
+        return True
 
     def _listed(self, attempt: Attempt, step: Step, outcome: Outcome) -> None:
         message, listing = outcome.answer.first if outcome.answer else None, step.listing
@@ -265,7 +280,8 @@ class Recovery:
             attempt.under_way += 1
             first = step.kind is handshake.Kind.INITIALIZE
             headers = () if first else h.of_session(session.server_id, session.revision)
-            patience = self.policy.recover_timeout if first else self.limits.step
+            left = attempt.deadline - self.limits.slack - self._reporter.now
+            patience = left if first else self.limits.step
             request = Request(step.what, "POST", attempt.url, attempt.carried, session, patience, headers, step.body)
             self._outbox.send(request, step)
 
@@ -283,9 +299,9 @@ class Recovery:
             if what is None:
                 self._let_go(x, Forward(session.server_id))
             else:
-                decision = _outcome(session, what)
+                decision = outcome_for(session, what)
                 sent_again += [x] if isinstance(decision, Resend) else []
-                self._outbox.release(x, _anew(x, decision))
+                self._outbox.release(x, anew(x, decision))
         self._reporter.change(session, "recovered", f"generation {session.generation}", attempt.x)
         for x in sent_again:
             self._reporter.action("sent again", x)
@@ -325,12 +341,18 @@ class Recovery:
     @property
     def next_timer(self) -> float | None:
         """When the next handshake will have taken too long."""
-        return self.attempts.next_deadline
+        return self.attempts.next_time
 
     def timer(self) -> None:
-        """Give up what takes too long."""
+        """Try those again whose server could not be reached, and give up what takes too long."""
         while (due := self.next_timer) is not None and due <= self._reporter.now:
             attempt = self.attempts.first()
+            if attempt.due is not None:
+                attempt.due = None
+                self.attempts.time(attempt)
+                attempt.steps.append(handshake.opening(attempt.session))
+                self._send_some(attempt, 1)
+                continue
             if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
                 self._not_restored(attempt.session, "it takes too long")
                 self._succeeded(attempt)
@@ -357,18 +379,9 @@ class Recovery:
     def _sent_again(self, x: Exchange, decision: Decision) -> Decision:
         """If a request is sent again, its answer starts anew."""
         if isinstance(decision, Resend):
-            _anew(x, decision)
+            anew(x, decision)
             self._reporter.action("sent again", x)
         return decision
-
-
-def _anew(x: Exchange, decision: Decision) -> Decision:
-    """If a request is sent again, its answer starts anew."""
-    if isinstance(decision, Resend):
-        x.attempts += 1
-        x.generation = x.session.generation if x.session else 0
-        x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
-    return decision
 
 
 def _recoverable(session: Session) -> bool:
@@ -379,18 +392,3 @@ def _recoverable(session: Session) -> bool:
         ServerSide.LOST,
         ServerSide.RECOVERING,
     )
-
-
-def _outcome(session: Session, what: Treatment) -> Resend | Reply | Deliver:
-    """What becomes of a refused exchange once there is a new generation."""
-    if session.standing.server is not ServerSide.ALIVE:
-        return DELIVER
-    match what:
-        case Treatment.RESEND:
-            return Resend(session.server_id)
-        case Treatment.REOPEN:
-            return Resend(session.server_id, drop_last_event_id=True)
-        case Treatment.ACCEPT:
-            return Reply(202)
-        case _:
-            return DELIVER

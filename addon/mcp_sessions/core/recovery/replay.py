@@ -9,7 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ...wire.jsonrpc import Kind
+from ..decisions import DELIVER, Decision, Deliver, Reply, Resend
 from ..exchange import Exchange
+from ..session import Session
+from ..states import ServerSide
 
 
 class Treatment(StrEnum):
@@ -69,3 +72,27 @@ def _by_kind(x: Exchange) -> Treatment:
         paged = message.method in PAGED and message.params.get("cursor") is not None
         return Treatment.SHAKE_ONLY if paged else Treatment.RESEND
     return Treatment.LEAVE
+
+
+def outcome_for(session: Session, what: Treatment) -> Resend | Reply | Deliver:
+    """What becomes of a refused exchange once there is a new generation."""
+    if session.standing.server is not ServerSide.ALIVE:
+        return DELIVER
+    match what:
+        case Treatment.RESEND:
+            return Resend(session.server_id)
+        case Treatment.REOPEN:
+            return Resend(session.server_id, drop_last_event_id=True)
+        case Treatment.ACCEPT:
+            return Reply(202)
+        case _:
+            return DELIVER
+
+
+def anew(x: Exchange, decision: Decision) -> Decision:
+    """If a request is sent again, its answer starts anew."""
+    if isinstance(decision, Resend):
+        x.attempts += 1
+        x.generation = x.session.generation if x.session else 0
+        x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
+    return decision

@@ -1,0 +1,43 @@
+"""When mitmproxy connects to servers: after it has read a request, for only then can a client wait for its server.
+
+By default it connects as soon as a client does, and hangs up if that fails, before it is known what the client wants.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import ctx
+
+logger = logging.getLogger(__name__)
+
+
+class Strategy:
+    """Mitmproxy's option `connection_strategy`, changed for a while."""
+
+    def __init__(self) -> None:
+        self._before: str | None = None
+        self._said = False
+
+    def lazy(self) -> None:
+        """Have it connect when a request was read.
+
+        To be called before it listens: a connection that is being set up may not survive the change.
+        """
+        before = ctx.options.connection_strategy
+        if before == "lazy":
+            return
+        self._before = before
+        ctx.options.update(connection_strategy="lazy")
+        if not self._said:
+            self._said = True
+            logger.info(
+                "mcp: mitmproxy connects to servers only when a request was read (connection_strategy=lazy), so that "
+                "clients can wait for a server that restarts"
+            )
+
+    def undo(self) -> None:
+        """Have it connect as before, unless somebody has chosen otherwise meanwhile."""
+        before, self._before = self._before, None
+        if before is not None and ctx.options.connection_strategy == "lazy":
+            ctx.options.update(connection_strategy=before)
