@@ -243,7 +243,7 @@ def _fill(path: str, said: Any) -> None:
         await store.open()
         await store.write([a_row("before")])
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(f"{path}-wal").st_size + 4096, before[1]))  # noqa: ASYNC240
+        resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(f"{path}-wal").st_size + 4096, before[1]))
         found: list[object] = [True]
         for _ in range(2):
             try:
