@@ -1,11 +1,11 @@
 """A script for mitmproxy: says which turn of its event loop took longest, in processor time of the loop's thread.
 
-Wall time would lie on a busy machine. What happens before the proxy listens is left out.
+Wall time would lie on a busy machine. The start is left out: with no addon at all mitmproxy takes 35 ms
+after the line that says that it listens.
 """
 
 import asyncio
 import gc
-import logging
 import sys
 import time
 from typing import Any
@@ -17,20 +17,17 @@ WORTH_TELLING = 0.002
 """Seconds below which nothing is said."""
 
 
-class Watch(logging.Handler):
-    """Looks at each turn once the proxy listens."""
+class Watch:
+    """Looks at each turn from the first after the start on."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._longest = WORTH_TELLING
-        self._watching = False
         self._collecting = 0.0
         """Seconds of this turn that went into collecting garbage."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._watching and " listening at " in record.getMessage():
-            self._watching = True
-            asyncio.get_running_loop().call_soon(self._begin)
+    def running(self) -> None:
+        """Mitmproxy listens; the rest of its start is in the present turn."""
+        asyncio.get_running_loop().call_soon(self._begin)
 
     @property
     def _collected(self) -> str:
@@ -67,4 +64,4 @@ def _named(handle: asyncio.Handle) -> str:
     return repr(callback)[:200].replace("\n", " ")
 
 
-logging.getLogger().addHandler(Watch())
+addons = [Watch()]

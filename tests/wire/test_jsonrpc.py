@@ -1,6 +1,7 @@
 """JSON-RPC bodies: tolerant of everything, never raising, bounded."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -70,3 +71,23 @@ def test_any_json_can_be_asked_anything(value: Any) -> None:
 @given(st.binary())
 def test_any_bytes_can_be_parsed(data: bytes) -> None:
     parse(data)
+
+
+@pytest.mark.parametrize("part", [b"[],", b'{"a":1},', b"1,", b'"x"\n,', b"[[[]]],"])
+def test_a_large_body_of_many_parts_is_not_parsed(part: bytes) -> None:
+    data = (
+        b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"a":['
+        + part * (PARSE_LIMIT // len(part) - 40)
+        + b"1]}}"
+    )
+    before = time.thread_time()
+    body = parse(data)
+    assert time.thread_time() - before < 0.05
+    assert body.sniffed
+    assert body.first is not None
+    assert (body.first.method, body.first.id) == ("tools/call", 7)
+
+
+def test_a_large_body_of_text_is_parsed() -> None:
+    body = parse(b'{"jsonrpc":"2.0","id":7,"result":{"text":"' + b"word, " * 100_000 + b'"}}')
+    assert not body.sniffed

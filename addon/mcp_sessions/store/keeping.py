@@ -14,6 +14,7 @@ that the ledger does not know. Whatever comes in is given to the core, which has
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from functools import cache
@@ -47,6 +48,9 @@ RETRY = 5.0
 
 ROWS_AT_ONCE = 200
 """Rows made or read in one go, before others have their turn."""
+
+MANY_ROWS = 5_000
+"""Rows that come in together, from which on their sessions are kept out of the collection of garbage."""
 
 NOTED_LIMIT = 200_000
 """Sessions that may wait to be written; beyond, those that have waited longest are not."""
@@ -85,7 +89,8 @@ class Keeping:
         self._on_taken = on_taken
         self._wake = wake
         self._place = Place.here()
-        self._noted: dict[Session, None] = {}
+        self._noted: dict[Session, None] = dict.fromkeys(core.ledger.sessions.values())
+        """Those that are to be written: all that there are now, and later whatever changes."""
         self._writing: list[Session] = []
         """Those of the write that is under way."""
         self._asked: dict[Key, float] = {}
@@ -149,8 +154,8 @@ class Keeping:
             self._loaded.set()  # nobody is kept waiting for it
             await asyncio.sleep(RETRY)
         self._loaded.set()
-        for session in self._core.ledger.sessions.values():  # they may be older than this
-            self._follow(session)
+        if self._noted:
+            self._something.set()
         async with asyncio.TaskGroup() as together:
             together.create_task(self._write_on())
             together.create_task(self._every(LATER, self._note_uses))
@@ -275,6 +280,9 @@ class Keeping:
         taken = []
         for some in batched(rows, ROWS_AT_ONCE):
             taken += self._adopt(some)
+            if len(rows) > MANY_ROWS:
+                # They are here to stay: looking through 60,000 for garbage would hold up the event loop for 0.1 s.
+                gc.freeze()
             await asyncio.sleep(0)
         if taken:
             stuck = sum(1 for session in taken if session.state is State.STUCK)

@@ -12,6 +12,13 @@ from pydantic_core import from_json, to_json
 PARSE_LIMIT = 4 * 1024 * 1024
 """Bytes up to which a body is parsed. A larger one is only sniffed, so that the event loop is never held up."""
 
+SMALL = 512 * 1024
+"""Bytes up to which a body is parsed whatever is in it."""
+
+PARTS_LIMIT = 150_000
+"""Commas and brackets of a larger body beyond which it is only sniffed: to parse four megabytes of `[]` takes 0.17 s,
+of plain text 0.02 s."""
+
 BATCH_LIMIT = 1000
 """Messages of one batch that are looked at."""
 
@@ -134,7 +141,9 @@ def parse(data: bytes | None) -> Body:
     if not data:
         return EMPTY
     if len(data) > PARSE_LIMIT:
-        return _sniff(data)
+        return _sniff(data, f"larger than {PARSE_LIMIT} bytes")
+    if len(data) > SMALL and data.count(b",") + data.count(b"[") + data.count(b"{") > PARTS_LIMIT:
+        return _sniff(data, f"of more than {PARTS_LIMIT} parts")
     try:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError as e:
@@ -162,7 +171,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _sniff(data: bytes) -> Body:
+def _sniff(data: bytes, why: str) -> Body:
     """A large body by its head and tail: good enough to know what kind of message it is, not to judge it."""
     window = data[:_SNIFF] + data[-_SNIFF:]
     method = _METHOD.search(data[:_SNIFF]) or _METHOD.search(data[-_SNIFF:])
@@ -175,7 +184,7 @@ def _sniff(data: bytes) -> Body:
         raw["method"] = method[1].decode("ascii")
     elif b'"result"' in window:
         raw["result"] = {}
-    return Body((Message(raw),), sniffed=True, problem=f"larger than {PARSE_LIMIT} bytes, not parsed")
+    return Body((Message(raw),), sniffed=True, problem=f"{why}, not parsed")
 
 
 def load(data: bytes | None) -> dict[str, Any] | None:

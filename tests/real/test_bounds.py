@@ -1,0 +1,91 @@
+"""Hostile traffic and large ledgers: no turn of the event loop takes long, which the fixture `mitmdump` sees to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import StartProxy, StartScripted
+from harness.exchange import Answer, Request, error
+from harness.mini_mcp import MiniMcp
+from mcp_sessions.core.client import Client, ClientKey
+from mcp_sessions.core.session import Endpoint, Session
+from mcp_sessions.processes.place import Place
+from mcp_sessions.store import Proxy
+from mcp_sessions.store.rows import row_of
+from mcp_sessions.store.sqlite.file import File
+
+pytestmark = pytest.mark.real
+
+ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+
+
+async def nonsense() -> object:
+    for _ in range(32):
+        yield b"data:x\n\n" * 8192
+
+
+async def test_a_stream_of_nonsense(scripted: StartScripted, mitmdump: StartProxy) -> None:
+    def answer(_: Request) -> Answer:
+        return Answer(200, {"content-type": "text/event-stream"}, nonsense())  # type: ignore[arg-type]
+
+    server = await scripted(answer)
+    proxy = await mitmdump(server.port)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        got = await client.post(proxy.url, json=call)
+        assert len(got.content) == 32 * 8192 * 8
+    await proxy.wait_log(f"MCP501 .*and {32 * 8192 - 10} times more", 30)
+    assert len(proxy.logged("MCP501")) == 11
+
+
+async def test_a_flood_of_ids_that_nobody_gave(scripted: StartScripted, mitmdump: StartProxy, tmp_path: Path) -> None:
+    server = await scripted(lambda request: error(request, -32001, "Session not found", 404))
+    proxy = await mitmdump(server.port, options={"mcp_ledger": tmp_path / "ledger", "mcp_end_at_exit": "all"})
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        for number in range(300):
+            call = {"jsonrpc": "2.0", "id": number, "method": "tools/list"}
+            await client.post(proxy.url, json=call, headers={"mcp-session-id": f"made-up-{number:06}"})
+    await proxy.stop()
+    assert not server.requests("DELETE")
+
+
+def filled(path: Path, port: int, count: int) -> None:
+    """A ledger that a proxy has left which is no more."""
+    here = Proxy.here()
+    file = File(path, here._replace(id="before", started=here.started - 1), lambda: 2e9)
+    file.open()
+    endpoint, gone = Endpoint("http", "127.0.0.1", port, "/mcp"), Client(ClientKey(host="x"), "x", "x", 0, 0)
+    place = Place.here()
+
+    def session(number: int) -> Session:
+        name = f"session-{number:08}-of-an-earlier-run"
+        made = Session(endpoint, name, name, opened=2e9, last_used=2e9, revision="2025-11-25", opened_by="client")
+        made.parameters = b'{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}'
+        made.owners[gone] = 2e9
+        return made
+
+    file.write([row_of(session(number), place) for number in range(count)], [])
+    file.close()
+
+
+async def test_sixty_thousand_rows_at_the_start(scripted: StartScripted, mitmdump: StartProxy, tmp_path: Path) -> None:
+    server = await scripted(MiniMcp())
+    await asyncio.to_thread(filled, tmp_path / "ledger", server.port, 60_000)
+    proxy = await mitmdump(server.port, options={"mcp_ledger": tmp_path / "ledger", "mcp_identify": "off"})
+    await proxy.wait_log("60000 sessions known from an earlier run", 60)
+
+
+async def test_five_thousand_sessions_at_the_exit(
+    scripted: StartScripted, mitmdump: StartProxy, tmp_path: Path
+) -> None:
+    server = await scripted(MiniMcp())
+    await asyncio.to_thread(filled, tmp_path / "ledger", server.port, 5_000)
+    options = {"mcp_ledger": tmp_path / "ledger", "mcp_identify": "off", "mcp_end_at_exit": "all"}
+    proxy = await mitmdump(server.port, options=options)
+    await proxy.wait_log("5000 sessions known from an earlier run", 60)
+    await proxy.stop(30)
+    assert server.requests("DELETE")
