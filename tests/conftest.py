@@ -18,6 +18,7 @@ StartClient = Callable[..., Awaitable[SdkClient]]
 StartProxy = Callable[..., Awaitable[Mitmdump]]
 StartScripted = Callable[..., Awaitable[ScriptedServer]]
 StartRaw = Callable[..., Awaitable[RawClient]]
+StartBetween = Callable[..., Awaitable[tuple[Mitmdump, RawClient]]]
 
 
 REAL = ("tests/real/", "tests/processes/", "tests/test_harness.py")
@@ -125,6 +126,22 @@ def scripted(started: AsyncExitStack) -> StartScripted:
 
     async def start(handler: Handler, **more: Any) -> ScriptedServer:
         return await started.enter_async_context(ScriptedServer(handler, **more))
+
+    return start
+
+
+@pytest.fixture
+def between_tls(mitmdump: StartProxy, raw_client: StartRaw) -> StartBetween:
+    """A proxy of a mode before a server with TLS, and its client: `await between_tls(server, mode, http2=True)`."""
+
+    async def start(server: ScriptedServer, mode: str, *, http2: bool, **options: str) -> tuple[Mitmdump, RawClient]:
+        options["ssl_insecure"] = "true"
+        if mode == "reverse":
+            proxy = await mitmdump(mode=f"reverse:https://127.0.0.1:{server.port}", options=options)
+            url = f"https://127.0.0.1:{proxy.port}/mcp"
+            return proxy, await raw_client(url, verify=False, http2=http2)
+        proxy = await mitmdump(mode="regular", options=options)
+        return proxy, await raw_client(server.url, verify=False, http2=http2, proxy=proxy.base)
 
     return start
 

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from conftest import StartClient, StartProxy, StartRaw, StartScripted, StartServer
+from conftest import StartBetween, StartClient, StartProxy, StartRaw, StartScripted, StartServer
 from harness.exchange import Answer, Request, error, event, result
 from harness.mini_mcp import MiniMcp, Rule, lost_everything_style
 from harness.sdk import Major
@@ -26,20 +26,12 @@ async def test_tls_and_both_versions_of_http(
     server_http2: bool,
     client_http2: bool,
     scripted: StartScripted,
-    mitmdump: StartProxy,
-    raw_client: StartRaw,
+    between_tls: StartBetween,
 ) -> None:
     mini = MiniMcp()
     server = await scripted(mini, tls=True, http2=server_http2)
     # Eager, mitmproxy speaks no more with a client than the server does.
-    options = {"ssl_insecure": "true", "connection_strategy": "lazy"}
-    if mode == "reverse":
-        proxy = await mitmdump(mode=f"reverse:https://127.0.0.1:{server.port}", options=options)
-        url = f"https://127.0.0.1:{proxy.port}/mcp"
-        client = await raw_client(url, verify=False, http2=client_http2)
-    else:
-        proxy = await mitmdump(mode="regular", options=options)
-        client = await raw_client(server.url, verify=False, http2=client_http2, proxy=proxy.base)
+    _, client = await between_tls(server, mode, http2=client_http2, connection_strategy="lazy")
     await client.handshake()
     mini.forget()
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import StartProxy, StartRaw, StartScripted
+from conftest import StartBetween, StartProxy, StartRaw, StartScripted
 from harness.mini_mcp import MiniMcp
 from harness.proxy import Mitmdump
 from harness.raw import RawAnswer, RawClient
@@ -63,19 +63,11 @@ async def test_a_session_that_is_forgotten_by_the_restart(
     server_http2: bool,
     client_http2: bool,
     scripted: StartScripted,
-    mitmdump: StartProxy,
-    raw_client: StartRaw,
+    between_tls: StartBetween,
 ) -> None:
     mini = MiniMcp()
     server = await scripted(mini, tls=True, http2=server_http2)
-    options = {"ssl_insecure": "true"}
-    if mode == "reverse":
-        proxy = await mitmdump(mode=f"reverse:https://127.0.0.1:{server.port}", options=options)
-        url = f"https://127.0.0.1:{proxy.port}/mcp"
-        client = await raw_client(url, verify=False, http2=client_http2)
-    else:
-        proxy = await mitmdump(mode="regular", options=options)
-        client = await raw_client(server.url, verify=False, http2=client_http2, proxy=proxy.base)
+    proxy, client = await between_tls(server, mode, http2=client_http2)
     await client.handshake()
     for _ in range(2):
         await server.stop()
