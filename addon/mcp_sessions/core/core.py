@@ -53,7 +53,7 @@ class Core:
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
-        self._unreachable = Unreachable(lambda: self._policy, reporter, self._outbox)
+        self._unreachable = Unreachable(policy, reporter, self._outbox)
 
     # What the shell asks after every input
 
@@ -352,7 +352,7 @@ class Core:
     def configure(self, policy: Policy, now: float) -> None:
         """Take over another policy."""
         self._at(now)
-        self._policy = self._recovery.policy = policy
+        self._policy = self._recovery.policy = self._unreachable.policy = policy
         self.ending.configure(policy)
 
     def reinit(self, session: Session, now: float) -> None:

@@ -105,12 +105,17 @@ class Exchange:
     @property
     def ok(self) -> bool:
         """Whether it was answered 2xx."""
-        return self.status is not None and 200 <= self.status < 300
+        return is_success(self.status)
 
     @property
     def what(self) -> str:
         """The request in two words: `tools/call echo`, `GET stream`, `DELETE session`."""
         return in_two_words(self.verb, self.body)
+
+
+def is_success(status: int | None) -> bool:
+    """Whether a status is 2xx; not so if there was no answer."""
+    return status is not None and 200 <= status < 300
 
 
 def in_two_words(verb: str, body: Body) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..core.exchange import in_two_words
+from ..core.exchange import in_two_words, is_success
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message, parse
@@ -88,7 +88,7 @@ class Recorded:
     @property
     def ok(self) -> bool:
         """Whether it was answered 2xx."""
-        return self.status is not None and 200 <= self.status < 300
+        return is_success(self.status)
 
     @property
     def what(self) -> str:

@@ -19,9 +19,7 @@ class Loss(Enum):
 def said(x: Exchange) -> str:
     """The message of the JSON-RPC error that the answer is; empty if it is none."""
     message = x.answer.first if x.answer else None
-    error = message.error if message else None
-    text = error.get("message") if error else None
-    return text if isinstance(text, str) else ""
+    return message.error_text if message else ""
 
 
 def by_404(x: Exchange) -> Loss | None:

@@ -165,8 +165,7 @@ class Memory(Subjects):
         """The checks have looked at an answer, or at the head of a stream."""
         talk = kept.talk
         at = x.answered_at
-        status = x.status
-        ok = status is not None and 200 <= status < 300
+        status, ok = x.status, x.ok
         if x.streamed:
             if ok:
                 kept.stream = Stream(x.id, resumes=x.verb == "GET" and h.LAST_EVENT_ID in x.headers)

@@ -35,15 +35,10 @@ def _has_version(headers: HeaderMap) -> bool:
     return is_revision(headers.get(h.PROTOCOL_VERSION, ""))
 
 
-@on_request("MCP101", "POST", sent=JSONRPC, headers=_accepts_too_little)
-def post_accept(x: Exchange) -> str:
-    """`Accept` of a POST lists both media types by name."""
-    return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
-
-
 @on_request("MCP102", "GET", headers=_accepts_no_stream)
-def get_accept(x: Exchange) -> str:
-    """`Accept` of a GET lists the event stream by name."""
+@on_request("MCP101", "POST", sent=JSONRPC, headers=_accepts_too_little)
+def accept(x: Exchange) -> str:
+    """`Accept` of a POST lists both media types by name, that of a GET the event stream."""
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
 
 

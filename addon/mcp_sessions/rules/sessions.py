@@ -18,7 +18,7 @@ from .answers import from_gateway
 from .checks import Left, on_abandoned, on_answer, on_request
 from .facts import notes, talk_of
 from .talks import Talk
-from .traits import DELETE, INITIALIZE, OK, OVER, REFUSED, SHARED, TALK
+from .traits import DELETE, INITIALIZE, OK, OVER, REFUSED, SHARED, TALK, has_id
 
 SHORT = 16
 """Characters that a session id has at least if it is not to be guessed."""
@@ -46,15 +46,11 @@ _RUN = re.compile(r"(?i:[0-9a-f]{1,12})\Z")
 _DECIMAL = re.compile(r"[0-9]{1,12}\Z")
 
 
-def _has_id(headers: HeaderMap) -> bool:
-    return h.SESSION_ID in headers
-
-
 def _has_no_id(headers: HeaderMap) -> bool:
     return h.SESSION_ID not in headers
 
 
-@on_answer("MCP301", "POST", needs=INITIALIZE | OK, told=_has_id)
+@on_answer("MCP301", "POST", needs=INITIALIZE | OK, told=has_id)
 def session_id_charset(x: Exchange) -> str | None:
     """A session id is visible ASCII."""
     assigned = _assigned(x)
@@ -64,7 +60,7 @@ def session_id_charset(x: Exchange) -> str | None:
     return f"has {', '.join(f'0x{byte:02x}' for byte in odd[:5])}" if odd else None
 
 
-@on_answer("MCP302", "POST", needs=INITIALIZE | OK, told=_has_id)
+@on_answer("MCP302", "POST", needs=INITIALIZE | OK, told=has_id)
 def session_id_weak(x: Exchange) -> list[str] | None:
     """A session id can't be guessed and is given once."""
     assigned = _assigned(x)
@@ -138,7 +134,7 @@ def missing_id_not_400(x: Exchange) -> str | None:
     return f"{printable(x.what)} without Mcp-Session-Id answered {x.status}"
 
 
-@on_answer("MCP305", needs=TALK | REFUSED, headers=_has_id)
+@on_answer("MCP305", needs=TALK | REFUSED, headers=has_id)
 def lost_session_not_404(x: Exchange) -> str | None:
     """A session that is over is answered 404."""
     talk = talk_of(x)
@@ -207,7 +203,7 @@ def deleted_session_accepted(x: Exchange) -> str | None:
     return f"{printable(x.what)} answered {x.status}" if x.at > talk.deleted_at else None
 
 
-@on_answer("MCP311", "DELETE", unless=OK, headers=_has_id)
+@on_answer("MCP311", "DELETE", unless=OK, headers=has_id)
 def delete_answer(x: Exchange) -> str | None:
     """A DELETE is answered 2xx, 404 or 405."""
     if x.status in (404, 405, 502, 503, 504):
@@ -219,7 +215,7 @@ def delete_answer(x: Exchange) -> str | None:
     return None if x.status == 400 and over else f"answered {x.status}"
 
 
-@on_answer("MCP312", told=_has_id)
+@on_answer("MCP312", told=has_id)
 def session_id_outside_initialize(x: Exchange) -> str | None:
     """Only a 2xx answer to `initialize` assigns an id."""
     given = x.answer_headers.get(h.SESSION_ID) if x.answer_headers else None

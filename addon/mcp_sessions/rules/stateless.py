@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from ..core.exchange import Exchange, Finish
 from ..wire import headers as h
-from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import HEADER_MISMATCH, METHOD_NOT_FOUND, Body, Kind, Message
 from ..wire.revision import FIRST_STATELESS, META_CAPABILITIES, META_VERSION
 from ..wire.text import printable
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes
-from .traits import CACHEABLE, MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT, UNTYPED
+from .traits import CACHEABLE, MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT, UNTYPED, has_id
 
 PROPER_REFUSALS = frozenset({HEADER_MISMATCH, -32022, METHOD_NOT_FOUND, -32602})
 """Errors with which a request may be refused whose header and body differ."""
 
 
-def _has_id(headers: HeaderMap) -> bool:
-    return h.SESSION_ID in headers
-
-
-@on_request("MCP601", "POST", headers=_has_id)
+@on_request("MCP601", "POST", headers=has_id)
 def session_id_in_stateless(x: Exchange) -> str:
     """A stateless request carries no session id."""
     return printable(x.what)
 
 
-@on_answer("MCP602", told=_has_id)
+@on_answer("MCP602", told=has_id)
 def session_id_minted(x: Exchange) -> str | None:
     """A stateless request is not answered with a session id."""
     return f"on the {x.status} answer to {printable(x.what)}" if x.ok or notes(x).place.modern else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.exchange import Exchange
-from ..wire.headers import PROTOCOL_VERSION, HeaderMap
+from ..wire.headers import PROTOCOL_VERSION, SESSION_ID, HeaderMap
 from ..wire.jsonrpc import Body, Kind
 from ..wire.revision import Era
 from .facts import Notes, valid_key
@@ -82,6 +82,12 @@ KINDS = {
 
 type Condition = Callable[[HeaderMap], bool]
 """Whether headers are such that a check can find anything. It must never raise."""
+
+
+def has_id(headers: HeaderMap) -> bool:
+    """Whether they name a session."""
+    return SESSION_ID in headers
+
 
 _ASKED: dict[Condition, int] = {}
 _TOLD: dict[Condition, int] = {}
@@ -163,8 +169,7 @@ def of_talk(talk: Talk | None) -> int:
 def of_answer(x: Exchange) -> int:
     """What an answer is like."""
     found = told(x.answer_headers) if x.answer_headers is not None else 0
-    status = x.status
-    if status is not None and 200 <= status < 300:
+    if x.ok:
         found |= OK
     answer = x.answer
     first = None

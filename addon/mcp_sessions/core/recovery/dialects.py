@@ -18,9 +18,6 @@ from ..exchange import Exchange
 from ..states import ClientSide, ServerSide, Why
 from . import wording
 
-TEXT_LIMIT = 4096
-"""Characters of an answer that are searched for words."""
-
 
 class Verdict(StrEnum):
     """What a refused request is a case of."""
@@ -177,7 +174,7 @@ def reading(x: Exchange, content: bytes, dialects: Collection[int]) -> Reading |
         return None
     if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
         return None
-    return read(x, content[:TEXT_LIMIT].decode("utf-8", "replace"), dialects)
+    return read(x, content[: wording.LIMIT].decode("utf-8", "replace"), dialects)
 
 
 def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
@@ -192,7 +189,7 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
         return Reading(Verdict.OTHER, "2026-07-28 has no sessions")
     message = x.answer.first if x.answer else None
     is_error = message is not None and message.error is not None
-    said = (message.error_text if message and is_error else text)[:TEXT_LIMIT]
+    said = (message.error_text if message and is_error else text)[: wording.LIMIT]
     code = message.error_code if message else None
     session = x.session
     if code != METHOD_NOT_FOUND:

@@ -15,6 +15,7 @@ from ...wire.jsonrpc import dump
 from ...wire.revision import SESSION_REVISIONS
 from ...wire.text import printable
 from ..decisions import Outcome, Tag
+from ..exchange import is_success
 from ..session import ID_LIMIT, Session
 from .server_state import Listing, worth_comparing
 
@@ -83,7 +84,7 @@ def read(outcome: Outcome) -> Opened:
     message = outcome.answer.first if outcome.answer else None
     if outcome.status is None:
         return Opened(None, None, outcome.problem or "no answer")
-    if not 200 <= outcome.status < 300:
+    if not is_success(outcome.status):
         return Opened(None, None, f"initialize was answered {outcome.status}")
     if message is None or message.result is None:
         code = message.error_code if message else None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,11 +88,9 @@ class Outage:
 class Unreachable:
     """Who waits for a server. The time is the reporter's."""
 
-    def __init__(
-        self, policy: Callable[[], Policy], reporter: Reporter, outbox: Outbox, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, policy: Policy, reporter: Reporter, outbox: Outbox, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
-        self._policy = policy
+        self.policy = policy
         self._reporter = reporter
         self._outbox = outbox
         self._outages: dict[tuple[str, int], Outage] = {}
@@ -175,7 +172,7 @@ class Unreachable:
     # Who waits
 
     def _concerns(self, x: Exchange, problem: str) -> bool:
-        if self._policy().recover == "off" or x.era is Era.STATELESS or x.attempts or x.verb not in ("GET", "POST"):
+        if self.policy.recover == "off" or x.era is Era.STATELESS or x.attempts or x.verb not in ("GET", "POST"):
             return False
         return (x.session is not None or x.is_initialize) and may_pass(problem)
 
@@ -189,7 +186,7 @@ class Unreachable:
                 self._reporter.action("does not wait: too many wait already for a server", x, Weight.WARNING)
             return None
         self._counts[whose] += 1
-        held = self._held[x.id] = Held(x, self._reporter.now + self._policy().recover_timeout, problem, whose)
+        held = self._held[x.id] = Held(x, self._reporter.now + self.policy.recover_timeout, problem, whose)
         self._reporter.action("waits: its server can't be reached", x, Weight.WARNING)
         return held
 
@@ -217,7 +214,7 @@ class Unreachable:
     def _give_up(self, held: Held) -> Decision:
         self._forget(held.x)
         self._reporter.action("waits no longer: its server was not reached in time", held.x, Weight.WARNING)
-        return self._answer(held.x, held.problem, self._policy().recover_timeout)
+        return self._answer(held.x, held.problem, self.policy.recover_timeout)
 
     def _answer(self, x: Exchange, problem: str, waited: float) -> Reply:
         tried = f", and was not within {waited:g} s" if waited else ", and too many requests wait for it already"
