@@ -311,6 +311,21 @@ async def test_what_a_proxy_that_died_meanwhile_left_to_be_ended(monkeypatch: py
         assert [effect.request.verb for effect in shell.core.effects() if isinstance(effect, Send)] == ["DELETE"]
 
 
+async def test_what_a_proxy_that_died_meanwhile_left_and_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clients can't be seen: from now on it is counted how long they are silent."""
+    monkeypatch.setattr(module, "ROUND", 0.02)
+    store = Fake()
+    async with running(store) as shell:
+        idle, used = a_row("idle", last_used=NOW - 1801), a_row("used", last_used=NOW - 1799)
+        store.free = {row[:5]: row for row in (idle, used)}
+        await until(lambda: shell.core.ledger.find(ENDPOINT, "idle"))
+        assert shell.core.ledger.find(ENDPOINT, "used") is None
+        shell.core.timer(NOW + 1799)
+        assert not shell.core.effects()
+        shell.core.timer(NOW + 1801)
+        assert [effect.request.verb for effect in shell.core.effects() if isinstance(effect, Send)] == ["DELETE"]
+
+
 async def test_a_store_that_fails_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
     store = Fake([a_row("theirs")])
     store.problem = Problem("it does not answer", final=False)

@@ -19,7 +19,7 @@ from mcp_sessions.processes.process import read
 from mcp_sessions.store.rows import resumed, row_of, session_of, to_be_ended
 from mcp_sessions.wire.headers import HeaderMap
 
-from .samples import ENDPOINT, PLACE, a_client, a_row, a_session
+from .samples import ENDPOINT, NOW, PLACE, a_client, a_row, a_session
 
 C, S = ClientSide, ServerSide
 
@@ -135,15 +135,14 @@ def test_processes_are_known_again_in_the_same_place_only() -> None:
     assert not gone
     session, gone = session_of(reused, Ledger(), PLACE.gone, 0)
     assert gone == [session.client]
-    # After a boot every process is gone; of another container nothing is known.
-    _, gone = session_of(alive, Ledger(), PLACE._replace(boot="other").gone, 0)
-    assert len(gone) == 1
-    session, gone = session_of(alive, Ledger(), PLACE._replace(namespace="pid:[1]").gone, 0)
-    assert session.client is not None
-    assert not session.client.is_process
-    assert not gone
-    assert not to_be_ended(alive, PLACE.gone)
-    assert to_be_ended(reused, PLACE.gone)
+    # Of another container nothing is known, nor of another machine or boot: a clone has the same names.
+    for other in (PLACE._replace(namespace="pid:[1]"), PLACE._replace(machine="other")):
+        session, gone = session_of(reused, Ledger(), other.gone, 0)
+        assert session.client is not None
+        assert not session.client.is_process
+        assert not gone
+    assert not to_be_ended(alive, PLACE.gone, 0)
+    assert to_be_ended(reused, PLACE.gone, 0)
 
 
 def test_a_client_that_is_known_already_is_the_same() -> None:
@@ -160,7 +159,7 @@ def test_what_any_proxy_may_end() -> None:
         return {1: True, 2: False}.get(pid)
 
     def may(*sides: Any, owners: tuple[int | None, ...] = (1,), **more: Any) -> bool:
-        return to_be_ended(a_row("x", *sides, owners=tuple(map(a_client, owners)), **more), gone)
+        return to_be_ended(a_row("x", *sides, owners=tuple(map(a_client, owners)), **more), gone, NOW)
 
     assert may()
     assert may(owners=(1, 1))
@@ -174,6 +173,14 @@ def test_what_any_proxy_may_end() -> None:
     assert may(C.LEFT, S.ALIVE, owners=(2,))
     assert may(C.LEAVING, S.ALIVE, owners=(None,))
     assert not may(C.LEFT, S.DELETED)
+    # Who can't be seen may be idle, of which somebody has to take note.
+    idle = {"last_used": NOW - 1}
+    assert may(owners=(1, None), **idle)
+    assert may(owners=(3,), **idle)
+    assert may(owners=(), **idle)
+    assert not may(owners=(2, None), **idle)
+    assert not may(owners=(None,), kept=True, **idle)
+    assert not may(C.GONE, S.DELETED, owners=(None,), **idle)
 
 
 def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:

@@ -268,8 +268,8 @@ class Keeping:
     # From the store to the core
 
     async def _look_round(self) -> None:
-        gone = cache(self._place.gone)
-        await self._take(await self._store.take_over(lambda row: to_be_ended(row, gone)))
+        gone, idle_since = cache(self._place.gone), self._clock() - self._core.ending.policy.end_after_idle
+        await self._take(await self._store.take_over(lambda row: to_be_ended(row, gone, idle_since)))
 
     async def _claim(self, key: Key) -> None:
         row = await self._store.claim(key)

@@ -228,8 +228,12 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     return session, known
 
 
-def to_be_ended(row: Row, gone: Gone) -> bool:
-    """Whether any proxy may end this session: its client has left it, or all that used it are known to be gone."""
+def to_be_ended(row: Row, gone: Gone, idle_since: float) -> bool:
+    """Whether any proxy may see to this session's end.
+
+    Its client has left it, or all that used it are known to be gone; or nobody can see some of them, and it was not
+    used since then (seconds since the epoch), so that whoever takes it may begin to count how long it is idle.
+    """
     if row.kept or row.server == ServerSide.DELETED:
         return False
     if row.client in (ClientSide.LEAVING, ClientSide.LEFT):
@@ -238,7 +242,8 @@ def to_be_ended(row: Row, gone: Gone) -> bool:
         owners = _OWNERS.validate_json(row.owners)
     except ValueError:
         return False
-    return bool(owners) and all(_is_gone(owner, gone) for owner in owners)
+    known = {_is_gone(owner, gone) for owner in owners}
+    return known == {True} or (False not in known and row.last_used < idle_since)
 
 
 def _standing(row: Row, outcome: Reason | None) -> Standing:
