@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
     "README.md": ["options", "commands"],
     "docs/architecture.md": ["client", "server", "words", "recovery", "delete", "dialects"],
+    "docs/coverage.md": ["coverage", "clauses"],
 }
 
 

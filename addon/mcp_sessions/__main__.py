@@ -55,14 +55,16 @@ def main(arguments: list[str]) -> int:
 
 
 def readme(page: str) -> str:
-    """A page of the documentation, with what is generated in it made anew: tables of options and commands, diagrams."""
+    """A page of the documentation, with what is generated in it made anew: tables and diagrams."""
     from .options import Settings
     from .recordings.addon import Recordings
+    from .rules.clauses.pages import figures, tables
     from .views.commands import Commands
     from .views.diagrams import diagrams
     from .views.readme import commands, filled, options
 
-    return filled(page, {"options": options(Settings), "commands": commands(Commands, Recordings), **diagrams()})
+    parts = {"options": options(Settings), "commands": commands(Commands, Recordings), **diagrams()}
+    return filled(page, {**parts, "coverage": figures(), "clauses": tables()})
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Rule(BaseModel):
     """Page and anchor below a revision's specification; empty for what no clause says."""
     clause_by_revision: dict[str, str] = {}
     level_by_revision: dict[str, Level] = {}
+    clauses: tuple[str, ...] = ()
+    """Ids of the clauses that it covers, wholly or in part (`clauses`)."""
     quote: str = ""
     summary: str
     why: str
