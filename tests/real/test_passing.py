@@ -132,8 +132,15 @@ async def test_other_traffic_is_left_alone(scripted: StartScripted, mitmdump: St
     plain = {"Accept": "*/*", "MCP-Protocol-Version": None}
     await client.send("POST", ethereum, headers=plain, path="/rpc")
     await client.send("GET", headers={"Accept": "text/html", "MCP-Protocol-Version": None}, path="/page")
+    for path in (
+        "/.well-known/oauth-protected-resource/mcp",
+        "/mcp/.well-known/openid-configuration",
+        "/metadata.json",
+    ):
+        await client.send("GET", headers={"Accept": "*/*"}, path=path)  # as the SDKs ask for it: with the version
 
-    assert len(server.seen) == 2
+    assert len(server.seen) == 5
+    assert all("mcp-protocol-version" in request.headers for request in list(server.seen)[2:])
     await proxy.stop()
     assert not proxy.logged("mcp:(?! mitmproxy connects)|MCP")
 

@@ -12,6 +12,7 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.records import Violation
 from mcp_sessions.core.session import Endpoint
 from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.recognition import is_mcp
 from mcp_sessions.wire.sse import Decoder
 
 REVISION = "2025-11-25"
@@ -245,22 +246,28 @@ class Player(Driver):
         host, _, port = authority.partition(":")
         endpoint = Endpoint(scheme, host, int(port), "/" + path.partition("?")[0])
         headers = _fields(scene.headers)
+        if not is_mcp(scene.verb, "/" + path, headers, scene.content, self.core.ledger.knows(endpoint)):
+            return
         x, _ = self.request(scene.verb, scene.url, endpoint, headers, scene.content, connection, at, f"x{number}")
         self._live[number] = (scene, x)
 
     def _head(self, number: int) -> None:
+        if number not in self._live:
+            return
         scene, x = self._live[number]
         assert scene.status is not None
         if self.head(x, scene.status, _fields(scene.answer_headers), EPOCH + scene.at + STEP / 2).stream:
             self._decoders[number] = Decoder()
 
     def _chunk(self, number: int, at: float, chunk: bytes) -> None:
-        _, x = self._live[number]
         if number in self._decoders:
+            _, x = self._live[number]
             for event in self._decoders[number].feed(chunk):
                 self.event(x, event, EPOCH + at)
 
     def _end(self, number: int) -> None:
+        if number not in self._live:
+            return
         scene, x = self._live.pop(number)
         if number not in self._decoders and scene.status is not None:
             self.answered(x, b"".join(chunk for _, chunk in scene.chunks), EPOCH + (scene.ended or 0))

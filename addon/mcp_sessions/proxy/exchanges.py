@@ -87,7 +87,7 @@ class Exchanges:
         request, client, core = flow.request, flow.client_conn, self.core
         data = request.data
         verb, (endpoint, url), headers = request.method, target_of(request), header_map(data.headers.fields)
-        if not is_mcp(verb, headers, data.content, core.ledger.knows(endpoint)):
+        if not is_mcp(verb, endpoint.path, headers, data.content, core.ledger.knows(endpoint)):
             return None
         if wanted is not None and not wanted(flow):
             return None

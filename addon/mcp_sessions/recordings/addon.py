@@ -67,7 +67,7 @@ class Recordings:
         if self._serving is None or flow.response is not None or not flow.live:
             return
         if OWN not in flow.metadata and not is_mcp(
-            request.method, HeaderMap(request.headers.fields), request.raw_content, True
+            request.method, request.path, HeaderMap(request.headers.fields), request.raw_content, True
         ):
             return
         # The Host header stays as it is, so that the flow list still shows whom the client meant.

@@ -144,7 +144,7 @@ class _Telling:
             fields = (*fields, (h.SESSION_ID.encode(), presented.encode("utf-8", "surrogateescape")))
         headers = HeaderMap(fields)
         endpoint, url = target_of(request)
-        if not is_mcp(request.method, headers, request.raw_content, core.ledger.knows(endpoint)):
+        if not is_mcp(request.method, endpoint.path, headers, request.raw_content, core.ledger.knows(endpoint)):
             return
         peer, local = (_address(address) for address in (flow.client_conn.peername, flow.client_conn.sockname))
         connection = core.connected(flow.client_conn.id, peer, local, at)

@@ -144,7 +144,7 @@ def _is_mcp(flow: http.HTTPFlow, endpoints: set[tuple[str, int, str]]) -> bool:
     if OWN in flow.metadata or CLIENT in flow.metadata:
         endpoints.add(endpoint)
         return True
-    if is_mcp(request.method, HeaderMap(request.headers.fields), request.raw_content, known):
+    if is_mcp(request.method, request.path, HeaderMap(request.headers.fields), request.raw_content, known):
         endpoints.add(endpoint)
         return True
     return False

@@ -111,7 +111,8 @@ def _is_mcp_flow(metadata: Metadata) -> bool:
         return True
     # Recorded without the addon.
     request = flow.request
-    return is_mcp(request.method, HeaderMap(request.headers.fields), request.get_content(strict=False), True)
+    headers = HeaderMap(request.headers.fields)
+    return is_mcp(request.method, request.path, headers, request.get_content(strict=False), True)
 
 
 def _is_answer(metadata: Metadata) -> bool:
