@@ -36,7 +36,8 @@ from .recordings.addon import Recordings
 from .recordings.playback import Playback
 from .rules import Judge
 from .store import FILE as LEDGER_FILE
-from .store import Keeping, SqliteStore
+from .store import Keeping, SqliteStore, Store
+from .store.redis import Address, RedisStore, is_address
 from .views.reporting import Reporting
 from .views.shown import Shown, View
 from .views.views import install
@@ -257,8 +258,12 @@ class McpSessions:
         where = self.settings.mcp_ledger
         # Reading saved flows is no traffic: nothing of it is worth remembering.
         if where != "off" and ctx.options.server:
-            path = Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser()
-            self.keeping = Keeping(self.core, SqliteStore(path), clock.now, self._watch, self.effects.fetch)
+            self.keeping = Keeping(self.core, self._store(where), clock.now, self._watch, self.effects.fetch)
+
+    def _store(self, where: str) -> Store:
+        if is_address(where):
+            return RedisStore(Address.parse(where), clock=clock.now)
+        return SqliteStore(Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser())
 
     def _forget(self) -> None:
         if self.keeping is not None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .core.policy import Policy
 from .core.recovery.dialects import OPTIONAL
 from .rules.entries import Level, catalogue
+from .store.redis import Address, is_address
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -93,7 +94,8 @@ class Settings(BaseModel):
     mcp_ledger: str = Field(
         "",
         description="File that sessions are remembered in, so that a crash of the proxy leaves none behind; off: none. "
-        "By default mcp-sessions.sqlite in mitmproxy's configuration folder.",
+        "By default mcp-sessions.sqlite in mitmproxy's configuration folder. Several proxies share "
+        "redis://[user:pass@]host:port/db[?prefix=mcp], also rediss:// and unix://, see docs/fleet.md.",
     )
     mcp_redact: Sequence[str] = Field(
         (),
@@ -112,6 +114,13 @@ class Settings(BaseModel):
 
             named(values)
         return tuple(values)
+
+    @field_validator("mcp_ledger")
+    @classmethod
+    def _is_ledger(cls, value: str) -> str:
+        if is_address(value):
+            Address.parse(value)
+        return value
 
     @field_validator("mcp_body_limit")
     @classmethod

@@ -12,7 +12,6 @@ from mcp_sessions.core.recovery.server_state import SUBSCRIPTION_LIMIT, URI_LIMI
 from mcp_sessions.core.session import PARAMETERS_LIMIT
 from mcp_sessions.core.states import ClientSide, Reason, ServerSide, Why
 from mcp_sessions.store import Store
-from mcp_sessions.store.proxies import SILENCE
 from mcp_sessions.store.rows import Row, row_of
 from mcp_sessions.store.store import FORGET_AFTER
 
@@ -202,9 +201,9 @@ async def test_a_proxy_of_elsewhere_counts_as_dead_when_it_is_silent(backend: Ba
     far, here = await opened(backend, elsewhere=True), await opened(backend)
     await far.write([a_row()])
     assert await here.take_over() == []
-    backend.now += SILENCE - 1
+    backend.now += backend.silence - 1
     assert await far.take_over() == []  # which tells that it lives
-    backend.now += SILENCE - 1
+    backend.now += backend.silence - 1
     assert await here.take_over() == []
     backend.now += 2
     assert await here.take_over() == [a_row()]

@@ -23,6 +23,7 @@ from mcp_sessions.processes.place import Place
 from mcp_sessions.processes.process import read
 from mcp_sessions.store import Keeping, Key, Problem, Row, SqliteStore, Store, rows
 from mcp_sessions.store import keeping as module
+from mcp_sessions.store.proxies import SILENCE
 from mcp_sessions.store.store import Wanted
 
 from .backends import a_proxy
@@ -33,6 +34,8 @@ C, S = ClientSide, ServerSide
 
 class Fake:
     """A store in memory, shared by all that are given the same rows; it fails when told to."""
+
+    silence = SILENCE
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.free = {row[:5]: row for row in rows}

@@ -159,7 +159,7 @@ class Keeping:
         async with asyncio.TaskGroup() as together:
             together.create_task(self._write_on())
             together.create_task(self._every(LATER, self._note_uses))
-            together.create_task(self._every(ROUND, self._look_round))
+            together.create_task(self._every(min(ROUND, self._store.silence / 4), self._look_round))
 
     async def _attempt(self, call: Coroutine[object, object, None]) -> bool:
         """Await something that asks the store; whether it went well."""

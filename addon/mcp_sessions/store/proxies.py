@@ -28,7 +28,7 @@ class Proxy(NamedTuple):
         process = this_process()
         return cls(secrets.token_hex(8), str(Place.here()), process.pid, process.started)
 
-    def is_dead(self, silent: float) -> bool:
+    def is_dead(self, silent: float, silence: float = SILENCE) -> bool:
         """Whether it is no more, or must be taken for that: it has not been heard of for so many seconds."""
         gone = Place.here().gone(self.place, self.pid, self.started)
-        return silent > SILENCE if gone is None else gone
+        return silent > silence if gone is None else gone

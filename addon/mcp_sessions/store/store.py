@@ -34,6 +34,9 @@ class Store(Protocol):
     call was told before another began is done before it.
     """
 
+    silence: float
+    """Seconds after which a proxy that can't be looked up counts as dead."""
+
     async def open(self) -> str:
         """Make ready, and enter this proxy. One line for the user about how that went, empty if it went as always.
 
@@ -44,7 +47,7 @@ class Store(Protocol):
     async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
         """The rows of proxies that have left or are dead: from now on they are this one's, and no other's.
 
-        Also tells the other proxies that this one lives: to be called at least every `proxies.SILENCE / 4` seconds.
+        Also tells the other proxies that this one lives: to be called at least every `silence / 4` seconds.
         Rows that nobody has used for `FORGET_AFTER` are forgotten.
 
         With `wanted`, only those rows for which it is true; the others stay free.

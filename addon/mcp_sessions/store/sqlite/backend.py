@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..proxies import Proxy
+from ..proxies import SILENCE, Proxy
 from ..rows import Key, Row
 from ..store import Problem, Wanted
 from .file import File, Unusable, passes
@@ -24,6 +24,8 @@ class SqliteStore:
     Its problems are final, and after the first nothing more is done, but for those that may pass: that the file is
     locked for long, or the disk full.
     """
+
+    silence = SILENCE
 
     def __init__(self, path: Path, proxy: Proxy | None = None, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since the epoch; all who share the file go by the same."""
