@@ -220,5 +220,5 @@ def test_complaints_of_one_rule_in_one_exchange_are_limited_and_counted() -> Non
     complaints = [violation for violation in player.violations if violation.rule == "MCP501"]
     assert len(complaints) == 11
     assert complaints[-1].detail == "and 1990 times more"
-    assert sum(violation.times for violation in complaints) == player.judge.counts["MCP501"] == 2_000
+    assert sum(violation.times for violation in complaints) == player.judge.complaints.counts["MCP501"] == 2_000
     assert next(iter(player.core.ledger.sessions.values())).violations["MCP501"] == 2_000

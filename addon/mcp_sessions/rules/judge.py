@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from typing import NamedTuple
 
-from ..core.client import Connection
 from ..core.exchange import Exchange
-from ..core.records import Action, AnyRecord, Violation, Weight
-from ..core.session import Session
+from ..core.session import Endpoint, Session
 from ..wire.jsonrpc import Body, Kind, Message
 from ..wire.revision import SESSION_REVISIONS, Era
 from ..wire.sse import Event
 from ..wire.text import printable
-from . import schema
+from . import older, schema
 from .checks import Arrival, Left, OnExchange, OnMessage, Said, Verdict
+from .complaints import Complaints, Tell
 from .entries import FAMILIES, Level, Party, Rule, catalogue
 from .facts import Notes, notes, revision_of, valid_key
 from .memory import Memory
@@ -50,9 +48,6 @@ type Finding = Verdict | Exception
 
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
-
-COMPLAINTS = 10
-"""Lines about one rule in one exchange; what comes beyond is counted, and told in one line at the exchange's end."""
 
 _SAME = POST | GET | DELETE | STATELESS | CACHEABLE
 """What matters of a request in the end."""
@@ -89,9 +84,6 @@ class Deferred(NamedTuple):
         return finding
 
 
-type Tell = Callable[[AnyRecord, Connection | None], object]
-
-
 class Judge:
     """Judges by the catalogue, less the rules that are silenced or below the level that is asked for."""
 
@@ -101,14 +93,11 @@ class Judge:
         `tell` gets a record of each violation as it is found, with the time of what broke the rule, and the connection
         that this came over, if it came over any.
         """
-        self.tell = tell
-        self.counts: Counter[str] = Counter()
+        self.complaints = Complaints(tell)
         self.later: Callable[[Deferred], None] = lambda deferred: self.settle(deferred, deferred.make())
         """Sees to it that a check is made; at once, unless somebody knows better."""
         self._memory = Memory()
         self._repeats = Repeats()
-        self._withheld: dict[Exchange, None] = {}
-        """Exchanges that have broken a rule more often than was told."""
         self.limit(silenced, level)
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
@@ -123,7 +112,7 @@ class Judge:
             self.overdue(x.at)
         kept = self._memory.entered(x)
         kept.traits = of_request(x, kept)
-        if not x.attempts:
+        if _judged(x, kept):
             revision = revision_of(x)
             if x.era is Era.STATELESS:
                 kept.revision = revision
@@ -142,8 +131,9 @@ class Judge:
         answer = x.answer
         if answer is not None and answer.messages and x.era is Era.STATELESS and not kept.place.modern:
             self._memory.learn(kept, answer.messages[0])
-        # What was sent again is not judged again: the server's own answer was the first.
-        if not x.attempts:
+        if x.status == 202 and older.accepts(x):
+            self._name_older(x, (x.endpoint,), x.answered_at)
+        if _judged(x, kept):
             revision = revision_of(x)
             traits = kept.traits | of_talk(kept.talk) | of_answer(x)
             checks = self._selection.answer[revision, traits | ON_OPEN if kept.on_open else traits]
@@ -160,7 +150,9 @@ class Judge:
             for message in body.messages:
                 if not kept.place.modern:
                     self._memory.learn(kept, message)
-        if not x.attempts:
+        if event.type == "endpoint":
+            self._name_older(x, older.announced(x, event), at)
+        if _judged(x, kept):
             revision = revision_of(x)
             checks = self._selection.event[revision, _of_event(kept, event, body)]
             arrival = Arrival(event, body, at) if checks else None
@@ -169,10 +161,10 @@ class Judge:
                 try:
                     verdict = check(x, arrival)
                 except Exception as e:
-                    self._failed(rule, e, x, at)
+                    self.complaints.failed(rule, e, x, at)
                     continue
                 if verdict is not None:
-                    self._found(rule, verdict, revision, x.session, x, at)
+                    self.complaints.found(rule, verdict, revision, x.session, x, at)
             if body is not None and body.messages:
                 self._defer(x, kept, body, "server", revision, at)
         self._memory.arrived(x, kept, event, body, at)
@@ -181,14 +173,13 @@ class Judge:
         """The exchange is over."""
         kept = notes(x)
         kept.unread = x.unread
-        if not x.attempts:
+        if _judged(x, kept):
             revision = revision_of(x)
             checks = self._selection.finish[revision, _at_end(kept)]
             if checks:
                 self._judge(x, checks, revision, x.finished_at)
         self._memory.finished(x, kept)
-        if x in self._withheld:
-            self._tell_rest(x, x.finished_at)
+        self.complaints.over(x)
 
     def told_lost(self, session: Session, at: float) -> None:
         """The client is given the refusal that says that this session is lost."""
@@ -207,15 +198,14 @@ class Judge:
             try:
                 verdict = check(left)
             except Exception as e:
-                self._failed(rule, e, None, at)
+                self.complaints.failed(rule, e, None, at)
                 continue
             if verdict is not None:
-                self._found(rule, verdict, revision or None, session, None, at)
+                self.complaints.found(rule, verdict, revision or None, session, None, at)
 
     def overdue(self, at: float) -> None:
         """Time has passed: look at the streams that should have been closed by now."""
-        for x in [x for x in self._withheld if x.finish is not None]:  # found after its end
-            self._tell_rest(x, at)
+        self.complaints.rest(at, finished=True)
         lingering = self._memory.lingering
         while lingering:
             x = next(iter(lingering.values()))
@@ -223,7 +213,7 @@ class Judge:
             if kept.responded_at is None or at - kept.responded_at <= LEFT_OPEN:
                 break  # the oldest stand first
             lingering.pop(x.id)
-            if x.attempts:
+            if not _judged(x, kept):
                 continue
             finished_at, x.finished_at = x.finished_at, at
             revision = revision_of(x)
@@ -234,8 +224,7 @@ class Judge:
 
     def rest(self, at: float) -> None:
         """Tell of exchanges that are not over what would be told at their end."""
-        for x in list(self._withheld):
-            self._tell_rest(x, at)
+        self.complaints.rest(at)
 
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
@@ -243,9 +232,17 @@ class Judge:
         if not any(rule is judged for judged, _ in self._selection.message[deferred.revision, rule.party]):
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
-            self._failed(rule, finding, deferred.x, deferred.at)
+            self.complaints.failed(rule, finding, deferred.x, deferred.at)
         elif finding is not None:
-            self._found(rule, finding, deferred.revision, deferred.x.session, deferred.x, deferred.at)
+            self.complaints.found(rule, finding, deferred.revision, deferred.x.session, deferred.x, deferred.at)
+
+    def _name_older(self, x: Exchange, endpoints: tuple[Endpoint, ...], at: float) -> None:
+        """These endpoints have shown that they speak the older transport: said once, of the first."""
+        fresh = [endpoint for endpoint in endpoints if not self._memory.place(endpoint).older]
+        for endpoint in fresh:
+            self._memory.place(endpoint).older = True
+        if fresh:
+            self.complaints.action(f"{older.SPEAKS}: {printable(fresh[0], 200)}", x, at)
 
     def _defer(self, x: Exchange, kept: Notes, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""
@@ -273,81 +270,15 @@ class Judge:
             try:
                 verdict = check(x)
             except Exception as e:
-                self._failed(rule, e, x, at)
+                self.complaints.failed(rule, e, x, at)
                 continue
             if verdict is not None:
-                self._found(rule, verdict, revision, x.session, x, at)
+                self.complaints.found(rule, verdict, revision, x.session, x, at)
 
-    def _failed(self, rule: Rule, error: Exception, x: Exchange | None, at: float) -> None:
-        """A check failed itself, through no fault of the traffic's: nothing else comes of that."""
-        self.tell(
-            Action(
-                at=at,
-                what=f"could not check {rule.id}, please report it",
-                flow=x.id if x else "",
-                detail=printable(f"{error!r}", 200),
-                weight=Weight.ERROR,
-            ),
-            x.connection if x else None,
-        )
 
-    def _found(
-        self, rule: Rule, verdict: Verdict, revision: str | None, session: Session | None, x: Exchange | None, at: float
-    ) -> None:
-        if session is None and x is not None:
-            session = x.opened
-        for detail in verdict if isinstance(verdict, list) else [verdict or ""]:
-            self.counts[rule.id] += 1
-            if session is not None:
-                session.violations[rule.id] = session.violations.get(rule.id, 0) + 1
-            if x is not None:
-                kept = notes(x)
-                broken = kept.broken = kept.broken if kept.broken is not None else {}
-                times = broken[rule.id] = broken.get(rule.id, 0) + 1
-                if times > COMPLAINTS:
-                    self._withheld[x] = None
-                    continue
-                x.findings.append(rule.id)
-            self._tell(rule, detail, revision, session, x, at)
-
-    def _tell_rest(self, x: Exchange, at: float) -> None:
-        """Say how often an exchange has broken a rule beyond what was told."""
-        self._withheld.pop(x, None)
-        broken = notes(x).broken or {}
-        for rule_id, times in broken.items():
-            if times > COMPLAINTS:
-                broken[rule_id] = COMPLAINTS
-                more, rule = times - COMPLAINTS, catalogue()[rule_id]
-                self._tell(rule, f"and {more} times more", revision_of(x), x.session or x.opened, x, at, more)
-
-    def _tell(
-        self,
-        rule: Rule,
-        detail: str,
-        revision: str | None,
-        session: Session | None,
-        x: Exchange | None,
-        at: float,
-        times: int = 1,
-    ) -> None:
-        endpoint = x.endpoint if x else session.endpoint if session else ""
-        self.tell(
-            Violation(
-                at=at,
-                client=x.client.label if x else session.client_label if session else "",
-                session=session.label if session else "",
-                endpoint=printable(endpoint, 200),
-                flow=x.id if x else "",
-                rule=rule.id,
-                name=rule.name,
-                party=rule.party,
-                level=rule.level_in(revision),
-                clause=rule.address(revision),
-                detail=detail,
-                times=times,
-            ),
-            x.connection if x else None,
-        )
+def _judged(x: Exchange, kept: Notes) -> bool:
+    """Whether the rules are for an exchange: what was sent again is not judged again, the server's first answer was."""
+    return not x.attempts and not (kept.place.older and older.is_of_it(x, kept))
 
 
 def _can_judge(rule: Rule) -> bool:

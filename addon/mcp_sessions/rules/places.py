@@ -29,6 +29,8 @@ class Place:
     """It assigned a session id to some `initialize`."""
     modern: bool = False
     """It has shown that it speaks 2026-07-28."""
+    older: bool = False
+    """It has shown that it speaks HTTP+SSE, the transport of 2024-11-05."""
     refuses_delete: bool = False
     latest: Recent[str, None] = field(default_factory=lambda: Recent(16))
     handed_out: Recent[int, None] = field(default_factory=lambda: Recent(ASSIGNED_LIMIT))

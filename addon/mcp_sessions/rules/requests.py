@@ -8,7 +8,7 @@ from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Kind, dump
 from ..wire.revision import is_revision
 from ..wire.text import printable
-from .checks import on_request
+from .checks import on_answer, on_request
 from .facts import is_whole, talk_of, valid_key
 from .traits import BATCH, INITIALIZE, INVALID, KNOWN, NOTIFICATION, ODD_ID, OTHER_VERSION, PROBLEM, REQUEST, RESPONSE
 
@@ -36,7 +36,8 @@ def _has_version(headers: HeaderMap) -> bool:
 
 
 @on_request("MCP102", "GET", headers=_accepts_no_stream)
-@on_request("MCP101", "POST", sent=JSONRPC, headers=_accepts_too_little)
+@on_request("MCP101", "POST", sent=JSONRPC, unless=INITIALIZE, headers=_accepts_too_little)
+@on_answer("MCP101", "POST", needs=INITIALIZE, headers=_accepts_too_little)  # it shows which transport it is
 def accept(x: Exchange) -> str:
     """`Accept` of a POST lists both media types by name, that of a GET the event stream."""
     return f"Accept: {printable(x.headers.get('accept', '(none)'))}"
