@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sessions.core.client import ClientKey
+from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.ledger import Ledger
 from mcp_sessions.core.recovery.server_state import Held
+from mcp_sessions.core.senders import Senders
 from mcp_sessions.core.session import UNKNOWN_CREDENTIALS, packed
 from mcp_sessions.core.states import JOINT, ClientSide, Reason, ServerSide, State, Why
 from mcp_sessions.processes.process import read
 from mcp_sessions.store.rows import resumed, row_of, session_of, to_be_ended
 from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.jsonrpc import Body
 
 from .samples import ENDPOINT, NOW, PLACE, a_client, a_row, a_session
 
@@ -189,7 +192,8 @@ def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
     session = a_session(owners=(a_client(1),))
     ledger.open(session, 0)
     connection = ledger.connection("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 0)
-    passing = ledger.client_of(connection, HeaderMap(()), "", 0)
+    senders = Senders(ledger)
+    passing = senders.of(Exchange("x", 0, "POST", ENDPOINT, "", HeaderMap(()), Body(), connection))
     ledger.own(session, passing, 0)
     ledger.carry(connection, session)
 
@@ -199,11 +203,11 @@ def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
         return [owner.pid for owner in kept.owners]
 
     assert owners() == [1]
-    ledger.identified(connection, None, 0, vanished=True)
+    senders.identified(connection, None, 0, vanished=True)
     ledger.carry(connection, session)
     assert owners() == [1]
     ledger.own(session, passing, 0)
-    ledger.identified(connection, None, 0)
+    senders.identified(connection, None, 0)
     assert owners() == [1, None]
     session.vouched = ()  # as if it used the session for the first time, over a connection that was looked at
     assert owners() == [1]

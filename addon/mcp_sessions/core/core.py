@@ -33,7 +33,8 @@ from .recovery.handshake import Step
 from .recovery.recovery import Recovery
 from .recovery.unreachable import Unreachable
 from .reporter import Reporter
-from .session import ID_LIMIT, Endpoint, Session
+from .senders import Senders
+from .session import Endpoint, Session
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -51,6 +52,7 @@ class Core:
         self._fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
+        self._senders = Senders(self.ledger)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
         self._unreachable = Unreachable(policy, reporter, self._outbox)
@@ -90,14 +92,7 @@ class Core:
         """A request that is MCP has arrived. What is to be found out before it is told as `requested`, if anything."""
         self._at(now)
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
-        identity = not x.connection.identified
-        if x.presented and x.session is None:
-            return Ask(identity, recall=len(x.presented) <= ID_LIMIT)
-        if not identity:
-            return None
-        # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
-        opens = any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed
-        return Ask(identity=True) if opens or (x.session is not None and x.session.mapped) else None
+        return self._senders.ask(x)
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""
@@ -107,7 +102,7 @@ class Core:
         connection.last_active = now
         params = x.message.params if x.message else None
         x.credentials = self._fingerprints.of(x.headers)
-        x.client = ledger.client_of(connection, x.headers, x.credentials, now)
+        x.client = self._senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)
         session = x.session
@@ -302,7 +297,7 @@ class Core:
         `vanished`: because the connection was closed before anybody could look.
         """
         self._at(now)
-        client = self.ledger.identified(connection, process, now, vanished=vanished)
+        client = self._senders.identified(connection, process, now, vanished=vanished)
         # If it carries none, there is at least one client less than there seemed to be.
         for session in tuple(connection.sessions or islice(reversed(client.sessions if client else {}), 1)):
             self.reporter.changed(session)

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..wire import headers as h
-from ..wire.text import printable
 from .bounded import make_room, vouch, with_one, without
-from .client import Client, ClientKey, Connection, ProcessLike
+from .client import Client, ClientKey, Connection
 from .session import REPLACED_LIMIT, Endpoint, Session
 from .states import ClientSide, State, Trigger
 
@@ -84,53 +82,6 @@ class Ledger:
         connection.last_active = now
         return connection
 
-    def identified(
-        self, connection: Connection, process: ProcessLike | None, now: float, *, vanished: bool = False
-    ) -> Client | None:
-        """Note which process is behind a connection, or that this can't be known; the client, if it is one.
-
-        `vanished`: it can't be known because the connection was closed meanwhile.
-        """
-        connection.identified, connection.vanished = True, vanished
-        if process is None:
-            self._settle_unknown(connection, vanished)
-            return connection.client
-        key = ClientKey(pid=process.pid, started=process.started)
-        client = self.clients.get(key)
-        if client is None:
-            client = Client(
-                key,
-                printable(process.name, 40),
-                connection.peer[0],
-                first_seen=now,
-                last_seen=now,
-                pid=process.pid,
-                started=process.started,
-                parent=process.parent,
-            )
-            self._enter(client)
-        self._join(connection, client, now)
-        return client
-
-    def client_of(self, connection: Connection, headers: h.HeaderMap, credentials: str, now: float) -> Client:
-        """The client behind a request; one by address and credentials where no process was found (yet)."""
-        client = connection.client
-        # A proxy in front may carry many clients over one connection: without a process, each request tells anew.
-        if client is None or not client.is_process:
-            key = ClientKey(
-                host=connection.peer[0], user_agent=headers.get("user-agent", "")[:200], credentials=credentials
-            )
-            client = self.clients.get(key)
-            if client is None:
-                client = Client(key, printable(connection.peer[0]), connection.peer[0], first_seen=now, last_seen=now)
-                self._enter(client)
-            self._join(connection, client, now)
-        client.last_seen = now
-        client.requests += 1
-        if not client.user_agent and (user_agent := headers.get("user-agent")):
-            client.user_agent = printable(user_agent)
-        return client
-
     def disconnected(self, connection_id: str, now: float) -> Connection | None:
         """Forget a connection; it, if it was one that carried MCP."""
         connection = self.connections.pop(connection_id, None)
@@ -158,51 +109,6 @@ class Ledger:
         if connection.client:
             connection.client.connections = without(connection.client.connections, connection.id)
             connection.client.left_at = now
-
-    def _join(self, connection: Connection, client: Client, now: float) -> None:
-        before = connection.client
-        if before is client:
-            return
-        if before is not None:
-            before.connections = without(before.connections, connection.id)
-            if client.is_process and not before.is_process:
-                self._inherit(before, client, connection)
-        connection.client = client
-        if connection.id in self.connections:  # it may be closed by the time its process is found
-            client.connections = with_one(client.connections, connection.id)
-        client.last_seen = now
-
-    def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
-        """Hand on what was booked to an address before it was known which process it is."""
-        for session in connection.sessions:
-            self.own(session, process, process.last_seen)
-            self._disclaim(session, anonymous, connection)
-        if anonymous.connections or anonymous.sessions:
-            return
-        process.requests += anonymous.requests
-        process.user_agent = process.user_agent or anonymous.user_agent
-        process.info = process.info or anonymous.info
-        self.clients.pop(anonymous.key, None)
-
-    def _settle_unknown(self, connection: Connection, vanished: bool) -> None:
-        client = connection.client
-        if client is None or client.is_process:
-            return
-        for session in connection.sessions:
-            # Gone before one could look: it was most likely a process that is known to use the session anyway.
-            if vanished and any(owner.is_process for owner in session.owners):
-                self._disclaim(session, client, connection)
-            else:
-                vouch(session, client)
-
-    def _disclaim(self, session: Session, anonymous: Client, connection: Connection) -> None:
-        """What seemed to be another client was not: take it off the owners, if nothing else speaks for it."""
-        if anonymous in session.vouched:
-            return
-        others = (self.connections[one] for one in anonymous.connections if one != connection.id)
-        if not any(session in other.sessions and not other.identified for other in others):
-            session.owners.pop(anonymous, None)
-            anonymous.sessions.pop(session, None)
 
     def _enter(self, client: Client) -> None:
         # Never one that has a session: its end could not be seen any more. There are no more of these than sessions.
