@@ -255,11 +255,11 @@ def test_a_client_s_result_is_judged_by_what_the_server_had_asked() -> None:
     ]
 
 
-def test_an_id_that_the_server_uses_twice_tells_nothing() -> None:
+def test_an_id_that_the_server_uses_twice_tells_nothing_of_the_answer() -> None:
     again = """< data: {"jsonrpc":"2.0","id":"s","method":"roots/list"}\n<\n@ 2\n"""
     player = Player()
     player.play(read(SAMPLING.replace('"sampling":{}', '"sampling":{},"roots":{}').replace("@ 2\n", again)))
-    assert player.rules == []
+    assert player.rules == ["MCP513"]
 
 
 Served = tuple[Player, Checking]

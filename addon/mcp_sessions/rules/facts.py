@@ -34,6 +34,8 @@ class Party:
     """That id, as the server knows it."""
     settled: bool = False
     """It has a session whose `initialize` was answered, or which was there before."""
+    initialize_id: Any = None
+    """The id of the latest of these."""
     initializing: Recent[str, None] = field(default_factory=lambda: Recent(16))
     """Its `initialize` requests that are not answered yet."""
     idless: Talk | None = None
@@ -64,6 +66,10 @@ class Notes:
     token_of: dict[Any, Token] | None = None
     """Its progress tokens by request id."""
     cancelled: bool = False
+    over: bool = False
+    """It is finished, answered or not."""
+    replied: Set[Any] = frozenset()
+    """Ids of its requests to which its own stream has brought a response."""
     responded_at: float | None = None
     """When the last response that was due arrived."""
     resulted: bool = False

@@ -27,6 +27,7 @@ from .traits import (
     DUE,
     EVENT_AGAIN,
     GET,
+    METHODS,
     MISMATCHED,
     ON_OPEN,
     POST,
@@ -49,7 +50,7 @@ type Finding = Verdict | Exception
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
-_SAME = POST | GET | DELETE | STATELESS | CACHEABLE
+_SAME = POST | GET | DELETE | STATELESS | CACHEABLE | METHODS
 """What matters of a request in the end."""
 
 

@@ -142,6 +142,8 @@ class Memory(Subjects):
         """The proxy sent the request again: what it asked for is due once more."""
         kept = notes(x)
         kept.attempts = x.attempts
+        if kept.talk is not None:
+            kept.talk.resent = True
         for message in x.body.messages:
             if message.kind is Kind.REQUEST and valid_key(message.id) and message.id not in kept.due:
                 self._asked(x, kept, message)
@@ -331,6 +333,7 @@ class Memory(Subjects):
 
     def finished(self, x: Exchange, kept: Notes) -> None:
         """The checks have looked at an exchange that is over."""
+        kept.over = True
         if x.is_initialize and kept.party is not None:
             kept.party.initializing.pop(x.id, None)
             if x.opened is not None:  # it may have been cut off after its head

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .history import History
 from .places import Place
 from .tables import Ids, Recent
 
@@ -47,6 +48,8 @@ class Stream:
     """Events with an id."""
     ended_at: float | None = None
     by_client: bool = False
+    of: Stream | None = None
+    """The stream that it goes on with, if that is known."""
 
 
 type Seen = tuple[int, Stream | None]
@@ -110,6 +113,10 @@ class Talk:
     """Credentials that were used before, and when they were replaced."""
     said: set[str] | None = None
     """What is complained of once only and was."""
+    resent: bool = False
+    """The proxy sent a request of it again: the answers to these are not looked at."""
+    history: History | None = None
+    """What single rules remember of it."""
 
     def once(self, what: str) -> bool:
         """Whether it is the first time that this is complained of."""
@@ -174,7 +181,7 @@ class Talk:
     def begin_generation(self, number: int) -> None:
         """The server knows nothing of the generation before: neither of its events nor of its loss."""
         self.generation = number
-        self.event_ids = self.server_asked = self.lost_at = None
+        self.event_ids = self.server_asked = self.lost_at = self.history = None
 
     def saw(self, event_id: str, data: bytes | None, stream: Stream) -> None:
         """An event with an id arrived on a stream."""

@@ -57,7 +57,19 @@ ASKS_INPUT = 1 << 30  # a result in the answer asks for input
 
 PLAIN = 1 << 31  # the answer is one response, and that of the one request: as nearly always
 
-_FREE = 32
+# What is asked for, by its method
+CALL = 1 << 32  # a tool
+LIST = 1 << 33  # a list that comes in pages
+PING = 1 << 34
+CANCEL = 1 << 35  # not to go on
+LISTEN = 1 << 36  # to be told of changes
+TASK = 1 << 37  # of a task, or to be made one
+FEATURE = 1 << 38  # a tool, a prompt, a resource, a completion, or a list of them
+RETRY = 1 << 39  # with the input that was asked for, or the state that came with that
+DISCOVER = 1 << 40
+METHODS = CALL | LIST | PING | CANCEL | LISTEN | TASK | FEATURE | RETRY | DISCOVER
+
+_FREE = 48
 """The first bit that no constant has: from there on each condition on headers has one of its own."""
 
 CACHED = frozenset(
@@ -71,6 +83,25 @@ CACHED = frozenset(
     }
 )
 """Methods of 2026-07-28 whose results may be cached."""
+
+OF_METHOD = {
+    "tools/call": CALL | FEATURE,
+    "tools/list": LIST | FEATURE,
+    "prompts/get": FEATURE,
+    "prompts/list": LIST | FEATURE,
+    "resources/read": FEATURE,
+    "resources/list": LIST | FEATURE,
+    "resources/templates/list": LIST | FEATURE,
+    "completion/complete": FEATURE,
+    "ping": PING,
+    "notifications/cancelled": CANCEL,
+    "subscriptions/listen": LISTEN,
+    "server/discover": DISCOVER,
+    "tasks/get": TASK,
+    "tasks/result": TASK,
+    "tasks/cancel": TASK,
+    "tasks/list": TASK | LIST,
+}
 
 VERBS = {"POST": POST, "GET": GET, "DELETE": DELETE}
 KINDS = {
@@ -135,6 +166,14 @@ def of_request(x: Exchange, kept: Notes) -> int:
         found |= held(x.body)
         if x.is_initialize:
             found |= INITIALIZE
+        elif x.method is not None:
+            found |= OF_METHOD.get(x.method, 0)
+            if found & FEATURE and x.message is not None:
+                params = x.message.params
+                if "task" in params:
+                    found |= TASK
+                if "requestState" in params or "inputResponses" in params:
+                    found |= RETRY
     if x.era is Era.STATELESS:
         found |= STATELESS
         if kept.mismatch is not None:
