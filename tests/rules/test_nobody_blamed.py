@@ -6,6 +6,9 @@ from mcp_sessions.rules import catalogue
 from rules.transcripts import Player, broken_by, read
 
 VERSION = "> MCP-Protocol-Version: 2025-11-25"
+NAMED = f"""> Accept: application/json, text/event-stream
+> Content-Type: application/json
+{VERSION}"""
 
 
 def lines(*parts: str) -> str:
@@ -102,3 +105,154 @@ def test_what_is_no_endpoint_of_the_older_transport_is_judged() -> None:
     stream = request("GET /sse", "Accept: text/event-stream", "MCP-Protocol-Version: 2025-11-25", answer=elsewhere)
     stranger = plain.replace("/mcp", "http://other.example:80/mcp").replace("> %headers -Accept", VERSION)
     assert "MCP101" in broken_by(lines(stream, stranger))
+
+
+def call(number: object, *, at: str = "", token: str = "", stream: str = "", answer: str = "", head: str = "") -> str:
+    """A call of a tool: answered with this, or with events (told as they come), or as usual."""
+    meta = f',"_meta":{{"progressToken":"{token}"}}' if token else ""
+    body = f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{{"name":"x"{meta}}}}}'
+    usual = f'200\nContent-Type: application/json\n\n{{"jsonrpc":"2.0","id":{number},"result":{{"content":[]}}}}'
+    scene = request("POST /mcp", "%headers", *([head] if head else []), body=body, at=at)
+    if stream:
+        return lines(scene, "< 200\n< Content-Type: text/event-stream\n<", stream)
+    return lines(scene, *(f"< {line}".rstrip() for line in (answer or usual).split("\n")))
+
+
+def data(text: str, at: str = "", **fields: str) -> str:
+    """One event of a stream."""
+    given = [f"< {name}: {value}" for name, value in fields.items()]
+    return lines(*([f"@ {at}"] if at else []), *given, f"< data: {text}".rstrip(), "<")
+
+
+def progress(token: str, value: float) -> str:
+    params = f'{{"progressToken":"{token}","progress":{value}}}'
+    return f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}'
+
+
+def done(number: int) -> str:
+    return f'{{"jsonrpc":"2.0","id":{number},"result":{{"content":[]}}}}'
+
+
+def test_two_clients_in_one_process_at_a_server_without_ids_are_not_one_party() -> None:
+    """Each counts its requests from the same number, and its server the events of each."""
+
+    def streamed(number: int, token: str, at: str) -> str:
+        end = f"{float(at) + 0.5}"
+        return call(number, at=at, token=token, stream=lines(data(progress(token, 1), id="1"), data(done(number), end)))
+
+    one = [streamed(10, "p", "1"), streamed(10, "p", "2")]
+    assert sorted(broken_by(lines("%init nosession", *one))) == ["MCP110", "MCP505"]
+    assert broken_by(lines("%init nosession", "%init nosession", *one)) == []
+    assert broken_by(lines("%init nosession", one[0], "%init nosession", one[1])) == []
+    # One of them was there before the proxy.
+    assert broken_by(lines(streamed(9, "q", "0"), "%init nosession", *one).replace("> %headers", NAMED)) == []
+    # Sessions tell clients apart.
+    two = lines("%init session=0123456789abcdef0123456789abcdef", "%init session=f3c2a5d87b91e4c6a0d2b8e7f6154c39")
+    assert sorted(broken_by(lines(two, *one))) == ["MCP110", "MCP505"]
+
+
+def test_what_one_of_two_clients_in_a_process_has_agreed_upon_is_not_what_the_other_has() -> None:
+    asks = data('{"jsonrpc":"2.0","id":"s1","method":"roots/list"}')
+    asked = call(10, stream=lines(asks, data(done(10))))
+    assert broken_by(lines("%init nosession", asked)) == ["MCP405"]
+    assert broken_by(lines('%init nosession caller={"roots":{}}', "%init nosession", asked)) == []
+
+
+def test_one_token_for_two_requests_is_not_the_servers_fault() -> None:
+    def running(number: int, token: str, at: float, value: float) -> str:
+        stream = lines(data(progress(token, value), f"{at + 0.5}"), data(done(number), f"{at + 3}"))
+        return call(number, at=f"{at}", token=token, stream=stream)
+
+    assert broken_by(lines("%init", running(10, "p", 1, 5), running(11, "p", 1.1, 1))) == []
+    falling = lines(data(progress("p", 5)), data(progress("p", 1)), data(done(10)))
+    assert broken_by(lines("%init", call(10, token="p", stream=falling))) == ["MCP509"]
+    # Once they are answered it is a new one.
+    falling = falling.replace(done(10), done(12))
+    again = [running(10, "p", 1, 5), running(11, "p", 1.1, 1), call(12, at="9", token="p", stream=falling)]
+    assert broken_by(lines("%init", *again)) == ["MCP509"]
+
+
+def test_a_batch_where_the_revision_is_not_known_is_nobodys() -> None:
+    head = "### client A\n> GET /mcp\n> Accept: text/event-stream\n> Mcp-Session-Id: x1\n"
+    batch = '[{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}]'
+    stream = lines("< 200\n< Content-Type: text/event-stream\n<", data(batch))
+    assert broken_by(head + stream) == []
+    assert broken_by(f"{head}> MCP-Protocol-Version: 2025-03-26\n{stream}") == []
+    assert broken_by(f"{head}> MCP-Protocol-Version: 2025-06-18\n{stream}") == ["MCP501"]
+    assert broken_by(head + stream.replace(batch, "{}")) == ["MCP501"]
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    bad = catalogue()["MCP614"].bad.replace('"tools":[]', '"tools":[],"ttlMs":60000.0,"cacheScope":"private"')
+    assert broken_by(bad) == []
+    assert broken_by(bad.replace("60000.0", "60000.5")) == ["MCP614"]
+
+
+def test_revisions_before_streamable_http_are_known_all_the_same() -> None:
+    bad = catalogue()["MCP205"].bad
+    for version in ("2024-11-05", "2024-10-07"):
+        assert broken_by(bad.replace("MCP-Protocol-Version: 1900-01-01", f"MCP-Protocol-Version: {version}")) == []
+    assert broken_by(bad.replace("1900-01-01", "2024-11-06")) == ["MCP205"]
+
+
+def test_a_challenge_is_owed_by_the_revision_that_was_agreed_upon() -> None:
+    asked = (
+        catalogue()["MCP205"]
+        .bad.replace("> MCP-Protocol-Version: 1900-01-01\n", "")
+        .replace("2025-11-25", "2025-06-18")
+    )
+    refused = asked[: asked.index("< 200")] + "< 401"
+    assert broken_by(refused) == []
+    unauthorized = (
+        '401\nContent-Type: application/json\n\n{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"x"}}'
+    )
+    assert broken_by(lines("%init 2025-06-18", call(10, answer=unauthorized))) == ["MCP702"]
+    for revision in ("2025-03-26", "2025-11-25"):
+        assert broken_by(lines(f"%init {revision}", call(10, answer=unauthorized))) == []
+
+
+def test_an_answer_without_id_is_right_whatever_else_is_judged() -> None:
+    def asked(number: str, **settings: str) -> list[str]:
+        error = '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request"}}'
+        player = Player(**settings)
+        player.play(read(lines("%init", call(number, answer=f"200\nContent-Type: application/json\n\n{error}"))))
+        return player.rules
+
+    assert asked("null") == ["MCP109"]
+    assert asked("null", mcp_silence="MCP109") == []
+    assert asked("10", mcp_silence="MCP109") == ["MCP203"]
+
+
+def test_an_error_without_id_within_a_batch_is_right() -> None:
+    def batch(asked: str, answered: str) -> list[str]:
+        answer = f"200\nContent-Type: application/json\n\n[{answered}]"
+        return broken_by(lines("%init 2025-03-26", request("POST /mcp", "%headers", body=f"[{asked}]", answer=answer)))
+
+    ping, pong = '{"jsonrpc":"2.0","id":10,"method":"ping"}', '{"jsonrpc":"2.0","id":10,"result":{}}'
+    error = '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request"}}'
+    assert batch(f"{ping},1", f"{pong},{error}") == ["MCP106"]
+    assert batch(f"{ping},{ping.replace('10', '11')}", f"{pong},{error}") == []
+    assert batch(ping, pong.replace("10", "11")) == ["MCP203"]
+    assert batch(f"{ping},{ping.replace('10', '11')}", pong) == ["MCP203"]
+    assert batch(ping, f"{pong},{pong}") == ["MCP203"]
+
+
+def test_an_event_id_that_is_repeated_on_its_stream_before_that_closes_is_not_used_again() -> None:
+    def stream(*events: str) -> list[str]:
+        return broken_by(lines("%init", call(10, token="p", stream=lines(*events))))
+
+    first, last = data(progress("p", 1), id="1"), data(done(10))
+    assert stream(first, data("", id="1", retry="500"), last) == []
+    assert stream(first, data("", id="1"), first, last) == []
+    assert stream(first, "< id: 1\n< retry: 500\n<", last) == []
+    assert stream(first, data(progress("p", 2), id="1"), last) == ["MCP505"]
+    assert stream(data("", id="1"), first, last) == []
+    assert stream(data("", id="1"), first, data(progress("p", 2), id="1"), last) == ["MCP505"]
+    # It still stands for what it stood for.
+    again = request(
+        "GET /mcp", "%headers -Accept -Content-Type", "Accept: text/event-stream", "Last-Event-ID: 0", at="5"
+    )
+    again = lines(again, "< 200\n< Content-Type: text/event-stream\n<", first)
+    once = call(10, token="p", stream=lines(first, data("", id="1", retry="500")))
+    assert broken_by(lines("%init", once, again)) == []
+    assert broken_by(lines("%init", once, again.replace('"progress":1', '"progress":7'))) == ["MCP505"]

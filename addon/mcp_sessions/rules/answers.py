@@ -9,7 +9,7 @@ from ..core.exchange import Exchange
 from ..wire import headers as h
 from ..wire.headers import HeaderMap, coded
 from ..wire.jsonrpc import Kind
-from ..wire.revision import FIRST_STATELESS, REVISIONS, is_revision
+from ..wire.revision import EARLIER, FIRST_STATELESS, REVISIONS, is_revision
 from ..wire.text import printable
 from .checks import on_answer
 from .facts import notes, valid_key
@@ -36,7 +36,7 @@ def _is_neither(headers: HeaderMap) -> bool:
 
 def _has_unknown_version(headers: HeaderMap) -> bool:
     said = headers.get(h.PROTOCOL_VERSION, "").strip()
-    if not said or said in REVISIONS or said.upper().startswith("DRAFT"):
+    if not said or said in REVISIONS or said in EARLIER or said.upper().startswith("DRAFT"):
         return False
     return not (is_revision(said) and said > FIRST_STATELESS)
 
@@ -77,17 +77,18 @@ def answer_not_jsonrpc(x: Exchange) -> str | None:
         return "an array in answer to a single request"
     if any(message.kind is not Kind.RESPONSE for message in answer.messages):
         return "not a JSON-RPC response"
-    unread = any(rule in x.findings for rule in ("MCP106", "MCP107", "MCP108", "MCP109"))
-    if unread and all(message.error is not None and message.id is None for message in answer.messages):
-        return None
+    named = [message for message in answer.messages if message.error is None or message.id is not None]
+    if not named and (x.body.batch or any(not valid_key(message.id) for message in asked)):
+        return None  # it could not be read
     wanted = {message.id for message in asked if valid_key(message.id)}
-    got = [message.id for message in answer.messages]
+    got = [message.id for message in (named if x.body.batch else answer.messages)]
     strange = [found for found in got if not valid_key(found) or found not in wanted]
     if strange:
         return f"answers id {printable(strange[0])}"
     if len(got) != len(set(got)):
         return "answers one id twice"
-    return f"{len(wanted) - len(got)} requests of the batch are not answered" if len(got) < len(wanted) else None
+    missing = len(wanted) - len(answer.messages)
+    return f"{missing} requests of the batch are not answered" if missing > 0 else None
 
 
 @on_answer("MCP204", "GET")

@@ -8,7 +8,7 @@ from ..core.exchange import Exchange
 from ..wire.headers import HeaderMap
 from ..wire.text import printable
 from .checks import on_answer, on_request
-from .traits import OK, QUERY
+from .traits import INITIALIZE, OK, QUERY
 
 QUERY_LIMIT = 16_384
 """Characters of a query that are looked at."""
@@ -30,7 +30,7 @@ def token_in_query(x: Exchange) -> str | None:
     return None
 
 
-@on_answer("MCP702", unless=OK, told=_has_no_challenge)
+@on_answer("MCP702", unless=OK | INITIALIZE, told=_has_no_challenge)
 def challenge_missing(x: Exchange) -> str | None:
-    """A 401 says where to get a token."""
+    """A 401 says where to get a token, in the revision that was agreed upon; on `initialize` there is none yet."""
     return f"{printable(x.what)} answered 401" if x.status == 401 else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..core.exchange import Exchange
 from ..wire.jsonrpc import Message
@@ -39,7 +39,9 @@ class Party:
     initializing: Recent[str, None] = field(default_factory=lambda: Recent(16))
     """Its `initialize` requests that are not answered yet."""
     idless: Talk | None = None
-    """Its talk with a server that assigned no id."""
+    """Its talk with a server that assigned no id; shared if there are several clients in its process."""
+    before: bool = False
+    """It has spoken without an id before any `initialize` of its was answered."""
 
 
 class Notes:
@@ -107,6 +109,11 @@ def valid_key(value: Any) -> bool:
     """Whether this may be a request id or a progress token at all: a string or a whole number."""
     kind = type(value)
     return kind is int or kind is str or (kind is float and value.is_integer())
+
+
+def is_integer(value: Any) -> TypeGuard[int | float]:
+    """Whether it is an integer, be it written `10.0`."""
+    return type(value) is int or is_whole(value)
 
 
 def is_whole(value: Any) -> bool:

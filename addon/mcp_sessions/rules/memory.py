@@ -11,7 +11,7 @@ from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
 from . import losses, mirrored
-from .facts import Notes, notes, progress_token, valid_key
+from .facts import Notes, Party, notes, progress_token, valid_key
 from .mismatches import mismatches
 from .subjects import Subjects
 from .tables import Ids, Recent
@@ -63,6 +63,7 @@ class Memory(Subjects):
         kept.party = party = self.party(x.client, x.endpoint)
         if session is None and x.presented is None and not x.is_initialize:
             kept.talk = party.idless
+            party.before = party.before or party.idless is None
         asked = next((m.params.get("protocolVersion") for m in x.body.messages if m.method == "initialize"), None)
         if isinstance(asked, str):
             kept.asked = asked
@@ -128,8 +129,10 @@ class Memory(Subjects):
         token = tokens.get(value) if talk is not None else None
         if token is None:
             token = Token()
-        if not token.active:
-            token.last = None
+        if token.active:
+            token.ambiguous = True
+        else:
+            token.last, token.ambiguous = None, False
         token.active += 1
         if "task" in message.params:
             token.task = True
@@ -288,7 +291,7 @@ class Memory(Subjects):
             talk = self.talk(session)
             party.settled = True
         else:
-            talk = party.idless = Talk(kept.place, shared=not x.client.is_process)
+            talk = self._idless(x, kept, party)
         talk.known_at = at
         talk.connection = x.connection.id
         version = result.get("protocolVersion")
@@ -303,6 +306,14 @@ class Memory(Subjects):
         if x.streamed and kept.stream is not None:
             talk.opened(x.id, kept.stream)
         kept.talk = talk
+
+    def _idless(self, x: Exchange, kept: Notes, party: Party) -> Talk:
+        """Begin a talk without an id: who begins one in the midst of another may be a second client in that process."""
+        several = party.before or party.idless is not None
+        if party.idless is not None:
+            party.idless.shared = True
+        party.idless = Talk(kept.place, shared=several or not x.client.is_process)
+        return party.idless
 
     # A stream
 

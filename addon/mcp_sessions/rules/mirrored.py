@@ -10,6 +10,7 @@ import binascii
 import re
 from typing import Any
 
+from .facts import is_integer
 from .places import Annotated, Place
 
 FRESH = 300.0
@@ -42,7 +43,7 @@ def remember(place: Place, credentials: str, result: dict[str, Any], at: float) 
     """Note what the tools of a list ask for."""
     tools = result.get("tools")
     ttl = result.get("ttlMs")
-    holds = min(FRESH, ttl / 1000) if isinstance(ttl, int) and not isinstance(ttl, bool) and ttl >= 0 else FRESH
+    holds = min(FRESH, ttl / 1000) if is_integer(ttl) and ttl >= 0 else FRESH
     for tool in tools[:MANY] if isinstance(tools, list) else ():
         name = tool.get("name") if isinstance(tool, dict) else None
         if not isinstance(name, str):

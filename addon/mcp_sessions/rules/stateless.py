@@ -8,7 +8,7 @@ from ..wire.jsonrpc import HEADER_MISMATCH, METHOD_NOT_FOUND, Body, Kind, Messag
 from ..wire.revision import FIRST_STATELESS, META_CAPABILITIES, META_VERSION
 from ..wire.text import printable
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
-from .facts import meta_of, notes
+from .facts import is_integer, meta_of, notes
 from .traits import CACHEABLE, MISMATCHED, REFUSED, REQUEST, RESPONSE, RESULT, UNTYPED, has_id
 
 PROPER_REFUSALS = frozenset({HEADER_MISMATCH, -32022, METHOD_NOT_FOUND, -32602})
@@ -153,7 +153,7 @@ def _unhinted(x: Exchange, body: Body | None) -> str | None:
     if message is None or not message.result or message.result.get("resultType") != "complete":
         return None
     ttl = message.result.get("ttlMs")
-    if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
+    if not is_integer(ttl) or ttl < 0:
         return f"{x.method} without a valid ttlMs"
     return None if message.result.get("cacheScope") in ("public", "private") else f"{x.method} without a cacheScope"
 

@@ -13,7 +13,7 @@ from ..wire.text import printable
 from .checks import Arrival, on_event, on_finish, on_request
 from .facts import Notes, notes, revision_of, talk_of, valid_key
 from .tables import Recent
-from .talks import MESSAGES_LIMIT, Talk
+from .talks import MESSAGES_LIMIT, Talk, hash_of
 from .traits import (
     BATCH,
     DUE,
@@ -29,6 +29,8 @@ from .traits import (
     TALK,
 )
 
+BATCHES = "2025-03-26"
+"""The revision that has batches."""
 LEFT_OPEN = 5.0
 """Seconds after the last response that a stream may stay open."""
 TOGETHER = 0.1
@@ -48,7 +50,7 @@ def event_not_jsonrpc(x: Exchange, it: Arrival) -> str | None:
     """The data of an event is a JSON-RPC message."""
     if not it.event.data or it.body is None or it.event.type != "message" or it.body.sniffed:
         return None
-    if it.body.batch and revision_of(x) != "2025-03-26":
+    if it.body.batch and revision_of(x) not in (BATCHES, None):
         return "a batch"
     if it.body.problem:
         return it.body.problem
@@ -100,9 +102,16 @@ def response_on_get_stream(x: Exchange, it: Arrival) -> str | None:
 @on_event("MCP505", needs=KNOWN | EVENT_AGAIN)
 def event_id_reused(x: Exchange, it: Arrival) -> str | None:
     """An event id stands for one event of the session."""
-    talk = talk_of(x)
-    seen = talk.seen(it.event.id) if talk is not None and it.event.id else None
-    if seen is None or (seen[0] == hash(it.event.data) and x.verb == "GET" and h.LAST_EVENT_ID in x.headers):
+    kept = notes(x)
+    seen = kept.talk.seen(it.event.id) if kept.talk is not None and it.event.id else None
+    if seen is None:
+        return None
+    what, stream = seen
+    same = what == hash_of(it.event.data)
+    if same and kept.stream is not None and kept.stream.resumes:
+        return None
+    # Before it closes a stream, a server may repeat the id that it has come to; and where there is no data is no event.
+    if stream is not None and stream is kept.stream and (same or not it.event.data or not what):
         return None
     return f"id {printable(it.event.id)}"
 
@@ -200,6 +209,8 @@ def _wrong_progress(x: Exchange, kept: Notes, it: Arrival, message: Message) -> 
     if token.active <= 0 and (token.ended_on == x.id or it.at - token.ended_at > GRACE) and not kept.untimed:
         return f"token {printable(value)} after the answer"
     progress = message.params.get("progress")
+    if token.ambiguous:
+        return None
     if isinstance(progress, (int, float)) and token.last is not None and progress <= token.last:
         return f"token {printable(value)} went from {token.last:g} to {progress:g}"
     return None

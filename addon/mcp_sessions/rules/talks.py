@@ -34,6 +34,8 @@ class Token:
     """The exchange that brought the answer."""
     task: bool = False
     """Belongs to a task and outlives its request."""
+    ambiguous: bool = False
+    """Several unanswered requests carry it, or did at a time: it can't be told for which progress is."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +55,12 @@ class Stream:
 
 
 type Seen = tuple[int, Stream | None]
-"""An event id that was used: the hash of its data, and on which stream (None: on several)."""
+"""An event id that was used: the hash of its data (0 if it had none), and on which stream (None: on several)."""
+
+
+def hash_of(data: bytes | None) -> int:
+    """What the data of an event is known again by."""
+    return hash(data) if data else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -189,7 +196,8 @@ class Talk:
             self.event_ids = Recent(EVENTS_LIMIT)
         before = self.event_ids.get(event_id)
         known = before is None or before[1] is stream or stream.resumes
-        self.event_ids.put(event_id, (hash(data), stream if known else None))
+        what = hash_of(data) or (before[0] if before is not None and known else 0)
+        self.event_ids.put(event_id, (what, stream if known else None))
 
     def seen(self, event_id: str) -> Seen | None:
         """What is known of an event id."""

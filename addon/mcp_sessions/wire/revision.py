@@ -12,6 +12,8 @@ from typing import Any
 SESSION_REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
 STATELESS_REVISIONS = ("2026-07-28",)
 REVISIONS = SESSION_REVISIONS + STATELESS_REVISIONS
+EARLIER = ("2024-10-07", "2024-11-05")
+"""Revisions from before Streamable HTTP, which servers go on accepting by it: the TypeScript SDK names both."""
 
 FIRST_STATELESS = STATELESS_REVISIONS[0]
 
