@@ -101,7 +101,7 @@ class Core:
         connection, ledger, method = x.connection, self.ledger, x.method
         connection.last_active = now
         params = x.message.params if x.message else None
-        x.credentials = self._fingerprints.of(x.headers)
+        x.credentials = self._fingerprints.of(x.headers, x.url)
         x.client = self._senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)

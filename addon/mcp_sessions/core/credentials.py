@@ -1,30 +1,72 @@
-"""Credentials as keyed hashes: equal when they are equal, and of no use to anybody else."""
+"""Credentials as hashes: equal when they are equal, and of no use to anybody else.
+
+Kept in memory, where the credentials themselves are, they have no key. Written down they have one, which stands with
+them: what was stolen from one place is worth nothing in another. `Fingerprints` knows both kinds.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
+from functools import lru_cache
 
 from ..wire.headers import CREDENTIALS, HeaderMap
+from ..wire.identity import credentials
+
+UNKNOWN = "?"
+"""In the place of a session's credentials where they were not written down: equal to none."""
+
+KEYED = "keyed:"
+"""What a hash begins with that was written down."""
+
+SIZE = 12
+"""Bytes of a hash."""
+
+QUERY_LIMIT = 1024
+"""Characters of a query up to which it is remembered what it hashes to."""
 
 
 class Fingerprints:
-    """Makes them with a key of its own, which is nowhere written down."""
+    """Makes hashes, and compares them."""
 
     def __init__(self) -> None:
-        self._key = secrets.token_bytes(16)
+        self.key = b""
+        """Of what is written down; empty while nothing is."""
 
-    def of(self, headers: HeaderMap) -> str:
-        """The credentials of a request; empty if it has none."""
+    def of(self, headers: HeaderMap, url: str = "") -> str:
+        """The credentials of a request; empty if it has none. A query counts as such: it often holds a key."""
+        _, asked, query = url.partition("?")
         if CREDENTIALS.isdisjoint(headers):
-            return ""
-        known: tuple[bytes, str] | None = headers.memo.get("credentials")
-        if known is None or known[0] is not self._key:
-            known = headers.memo["credentials"] = (self._key, self._digest(headers))
-        return known[1]
+            found = ""
+        else:
+            known: str | None = headers.memo.get("credentials")
+            if known is None:
+                known = headers.memo["credentials"] = _of_headers(headers)
+            found = known
+        if not asked:
+            return found
+        return (_of_query if len(query) <= QUERY_LIMIT else _hash)(found, query)
 
-    def _digest(self, headers: HeaderMap) -> str:
-        digest = hashlib.blake2b(key=self._key, digest_size=12)
-        for name, value in sorted((name, value) for name, value in headers.items() if name in CREDENTIALS):
-            digest.update(f"{name}\0{value}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+    def keyed(self, found: str) -> str:
+        """A hash as it is written down."""
+        if not found or not self.key or found == UNKNOWN or found.startswith(KEYED):
+            return found
+        return KEYED + hashlib.blake2b(found.encode(), key=self.key, digest_size=SIZE).hexdigest()
+
+    def same(self, kept: str, found: str) -> bool:
+        """Whether what is kept of a session are the credentials that were found on a request."""
+        return kept == found or (kept.startswith(KEYED) and kept == self.keyed(found))
+
+
+def _of_headers(headers: HeaderMap) -> str:
+    parts = [part for pair in credentials(headers) for part in pair]
+    return _hash(*parts) if parts else ""
+
+
+def _hash(*parts: str) -> str:
+    digest = hashlib.blake2b(digest_size=SIZE, person=b"mcp-sessions")
+    for part in parts:
+        digest.update(f"{len(part)}\0{part}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+_of_query = lru_cache(maxsize=1024)(_hash)
