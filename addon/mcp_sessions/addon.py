@@ -14,12 +14,12 @@ from typing import Any
 from weakref import WeakSet
 
 from mitmproxy import connection as mconnection
-from mitmproxy import ctx, exceptions, flowfilter, hooks, http
+from mitmproxy import ctx, exceptions, hooks, http
 
 from .core.client import Client
 from .core.core import Core
 from .core.reporter import Reporter
-from .options import Settings, declare, settings
+from .options import Settings, declare, settings, take_over, unknown
 from .proxy import clock, marks, resend
 from .proxy import reload as succession
 from .proxy.checking import Checking
@@ -40,6 +40,7 @@ from .store import Keeping, SqliteStore, Store
 from .store.redis import Address, RedisStore, is_address
 from .views.reporting import Reporting
 from .views.shown import Shown, View
+from .views.started import started
 from .views.views import install
 from .wire.text import counted
 
@@ -81,6 +82,7 @@ class McpSessions:
         self._uninstall: Callable[[], None] | None = None
         self._strategy = Strategy()
         self._running = False
+        self._refused = False
         self.checking = Checking(lambda flow_id: self.exchanges.flow_of(flow_id), _judged)
         reporter = Reporter(self.reporting.tell)
         judge = Judge(reporter.tell)
@@ -116,9 +118,20 @@ class McpSessions:
     def load(self, loader: Any) -> None:
         """Declare the options, and what there is to see and to ask for."""
         declare(loader)
+        self._refuse(take_over(loader.master.options))
         # Not as an addon of its own: mitmproxy asks every one of them at every event of every flow.
         loader.master.commands.collect_commands(self.recordings)
         self.views = install(self.shown)
+
+    def _refuse(self, complaints: list[str]) -> None:
+        """What is set is wrong: at the start, an error in the log makes mitmproxy exit with status 1.
+
+        An error raised there would leave it running without the addon, or show a traceback. If it has started before,
+        nothing is watched, and nothing done, until the addon is loaded anew.
+        """
+        for complaint in complaints:
+            logger.error(f"mcp: {complaint}")
+            self._refused = True
 
     def configure(self, updated: set[str]) -> None:
         """Take over the options; a wrong value is refused in one line."""
@@ -127,19 +140,17 @@ class McpSessions:
         except exceptions.OptionsError as e:
             if self._running:
                 raise
-            # At the start mitmproxy would show a traceback. An error logged there makes it exit, with status 1.
-            logger.error(f"mcp: {e}")
+            self._refuse([str(e)])
 
     def _configure(self, updated: set[str]) -> None:
-        if not any(name.startswith("mcp_") for name in updated):
+        if self._refused or not any(name.startswith("mcp_") for name in updated):
             return
         try:
             chosen = settings({name: getattr(ctx.options, name) for name in Settings.model_fields})
-            wanted = _filter(chosen.mcp_filter)
         except ValueError as e:
             raise exceptions.OptionsError(str(e)) from None
         self.reporting.open_log(chosen.mcp_log)
-        self.settings, self._filter = chosen, wanted
+        self.settings, self._filter = chosen, chosen.filter
         self._apply()
         if self._running and "mcp_ledger" in updated:
             self._remember()
@@ -170,7 +181,10 @@ class McpSessions:
             self._strategy.undo()
 
     def running(self) -> None:
-        """Mitmproxy is up: find a place in its HTTP layer."""
+        """Mitmproxy is up, and so is every addon: find a place in its HTTP layer."""
+        self._refuse(unknown(ctx.options.deferred))
+        if self._refused:
+            return
         self._running = True
         if not gc.get_freeze_count():
             # What was loaded by now stays: looking at all of it for garbage would hold up the event loop for 0.1 s.
@@ -193,6 +207,7 @@ class McpSessions:
                 "so that their progress arrives at the end"
             )
         self._connect_late(possible=self._uninstall is not None)
+        logger.info(started(self.settings, self._ledger, late=self._strategy.changed, page=self.shown.page))
 
     def _succeed(self) -> None:
         """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
@@ -225,6 +240,11 @@ class McpSessions:
         return None
 
     @property
+    def accounted_for(self) -> bool:
+        """Whether it runs, or has said why it does not."""
+        return self._running or self._refused
+
+    @property
     def _ends(self) -> bool:
         """Whether mitmproxy itself is about to end."""
         return self._running and ctx.master.should_exit.is_set()
@@ -255,15 +275,21 @@ class McpSessions:
     def _remember(self) -> None:
         """Begin to keep the ledger on disk, or cease to, as the option says."""
         self._forget()
+        where = self._ledger
+        if where is not None:
+            store: Store = RedisStore(where, clock=clock.now) if isinstance(where, Address) else SqliteStore(where)
+            self.keeping = Keeping(self.core, store, clock.now, self._watch, self.effects.fetch)
+
+    @property
+    def _ledger(self) -> Address | Path | None:
+        """Where sessions are remembered."""
         where = self.settings.mcp_ledger
         # Reading saved flows is no traffic: nothing of it is worth remembering.
-        if where != "off" and ctx.options.server:
-            self.keeping = Keeping(self.core, self._store(where), clock.now, self._watch, self.effects.fetch)
-
-    def _store(self, where: str) -> Store:
+        if where == "off" or not ctx.options.server:
+            return None
         if is_address(where):
-            return RedisStore(Address.parse(where), clock=clock.now)
-        return SqliteStore(Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser())
+            return Address.parse(where)
+        return Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser()
 
     def _forget(self) -> None:
         if self.keeping is not None:
@@ -293,6 +319,8 @@ class McpSessions:
     @fail_open
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """A request was read."""
+        if self._refused:
+            return None
         if not flow.live and (flow.response or flow.error) and flow not in self.exchanges.answers.shown:
             self._read.add(flow)
             return None
@@ -346,13 +374,6 @@ class McpSessions:
         connection = self.exchanges.disconnected(client.id)
         if connection is not None:
             self.identifying.disconnected(connection)
-
-
-def _filter(text: str) -> Callable[[http.HTTPFlow], bool] | None:
-    try:
-        return flowfilter.parse(text) if text else None
-    except ValueError as e:
-        raise ValueError(f"mcp_filter: {e}") from None
 
 
 def _judged(flow: http.HTTPFlow, rule_ids: list[str]) -> None:

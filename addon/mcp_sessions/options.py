@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, Protocol, get_args
 
+from mitmproxy import flowfilter
+from mitmproxy.exceptions import OptionsError
+from mitmproxy.flow import Flow
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from .core.policy import Policy
 from .core.recovery.dialects import OPTIONAL
@@ -122,6 +127,13 @@ class Settings(BaseModel):
             Address.parse(value)
         return value
 
+    @field_validator("mcp_filter")
+    @classmethod
+    def _is_filter(cls, value: str) -> str:
+        if value:
+            flowfilter.parse(value)
+        return value
+
     @field_validator("mcp_body_limit")
     @classmethod
     def _is_size(cls, value: str) -> str:
@@ -162,6 +174,11 @@ class Settings(BaseModel):
         return value
 
     @property
+    def filter(self) -> Callable[[Flow], bool] | None:
+        """What `mcp_filter` lets through; None for all."""
+        return flowfilter.parse(self.mcp_filter) if self.mcp_filter else None
+
+    @property
     def silenced(self) -> frozenset[str]:
         """The ids in `mcp_silence`."""
         return frozenset(_listed(self.mcp_silence))
@@ -197,15 +214,58 @@ class Loader(Protocol):
         """Declare one option."""
 
 
+class Options(Protocol):
+    """Mitmproxy's options."""
+
+    deferred: dict[str, Any]
+    """What was set, by `--set` or in `config.yaml`, before anybody had declared it."""
+
+    def update(self, **values: Any) -> None:
+        """Set these."""
+
+
 def declare(loader: Loader) -> None:
     """Declare every setting as an option of mitmproxy."""
     for name, field in Settings.model_fields.items():
-        choices = getattr(field.annotation, "__args__", None) if _is_literal(field.annotation) else None
-        loader.add_option(name, str if choices else field.annotation, field.default, field.description or "", choices)
+        choices = _choices(name)
+        loader.add_option(
+            name, str if choices else field.annotation, field.default, field.description or "", choices or None
+        )
 
 
-def _is_literal(annotation: object) -> bool:
-    return getattr(annotation, "__origin__", None) is Literal
+def take_over(options: Options) -> list[str]:
+    """Give the options that were just declared the values that were set before.
+
+    mitmproxy would do so itself, but goes on without an addon of which one value is wrong, and without a word.
+
+    Returns:
+        what is wrong, a line for each option.
+    """
+    wrong = []
+    for name in Settings.model_fields:
+        if name not in options.deferred:
+            continue
+        given = options.deferred.pop(name)
+        try:
+            # What `--set` was given stands in an object: a list of texts, empty for `--set NAME`.
+            options.update(**{name: _read(name, getattr(given, "val", given))})
+        except (ValueError, OptionsError) as e:
+            wrong.append(str(e))
+    return wrong
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """What is to be said of options that nobody has declared, if they are meant for this addon."""
+    said = []
+    for name in names:
+        word = name.lower().replace("-", "_")
+        ours = word.startswith("mcp")
+        near = get_close_matches(word, Settings.model_fields, 1, 0.7 if ours else 0.85)
+        if near:
+            said.append(f"there is no option {name[:60]}: did you mean {near[0]}?")
+        elif ours:
+            said.append(f"there is no option {name[:60]}; mcp-mitmdump --options lists those that there are")
+    return said
 
 
 def settings(values: dict[str, Any]) -> Settings:
@@ -217,8 +277,56 @@ def settings(values: dict[str, Any]) -> Settings:
     try:
         chosen = Settings(**values)
     except ValidationError as e:
-        problem = e.errors()[0]
-        name = problem["loc"][0] if problem["loc"] else "mcp options"
-        raise ValueError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from None
+        raise ValueError(_complaint(e.errors()[0])) from None
     # What a recorded server did is to reach the client as it was.
     return chosen.model_copy(update={"mcp_recover": "off", "mcp_end": "off"}) if chosen.mcp_replay else chosen
+
+
+def _read(name: str, given: Any) -> Any:
+    """A value as it was written on the command line or in YAML, where a number may mean text."""
+    annotation = Settings.model_fields[name].annotation
+    written = given if isinstance(given, list) else [given]
+    words = [str(word) for word in written if isinstance(word, (str, int, float)) and not isinstance(word, bool)]
+    if len(words) < len(written):
+        raise ValueError(_other(name, given))
+    if annotation == Sequence[str]:
+        return words
+    if not words:
+        raise ValueError(f"{name} takes a value: {name}=VALUE")
+    if len(words) > 1:
+        # Not what: there may be a password in it.
+        raise ValueError(f"{name} is set {len(words)} times: set it once")
+    if annotation is not int:
+        return words[0]
+    try:
+        return int(words[0])
+    except ValueError:
+        raise ValueError(_other(name, words[0])) from None
+
+
+def _other(name: str, given: Any) -> str:
+    """Of a value that can't be one of this option's."""
+    annotation, choices = Settings.model_fields[name].annotation, _choices(name)
+    if choices:
+        takes = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        near = get_close_matches(str(given).lower(), choices, 1)
+    else:
+        takes = {int: "a whole number", str: "text"}.get(annotation, "a list")  # type: ignore[arg-type]
+        near = []
+    return f"{name} takes {takes}, not {repr(given)[:60]}" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _complaint(problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "mcp options"
+    if problem["type"] == "literal_error":
+        return _other(name, problem["input"])
+    text = problem["msg"]
+    if text.startswith("Input "):
+        return f"{name} {text.removeprefix('Input ')}, not {repr(problem['input'])[:60]}"
+    return f"{name}: {text.removeprefix('Value error, ')}"
+
+
+def _choices(name: str) -> Sequence[str]:
+    """What a setting takes, where it takes only these."""
+    annotation = Settings.model_fields[name].annotation
+    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()

@@ -142,7 +142,7 @@ async def test_other_traffic_is_left_alone(scripted: StartScripted, mitmdump: St
     assert len(server.seen) == 5
     assert all("mcp-protocol-version" in request.headers for request in list(server.seen)[2:])
     await proxy.stop()
-    assert not proxy.logged("mcp:(?! mitmproxy connects)|MCP")
+    assert not proxy.logged("mcp:(?! mitmproxy-mcp-sessions)|MCP")
 
 
 WRONG = {

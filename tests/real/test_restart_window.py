@@ -52,7 +52,7 @@ async def test_a_call_waits_for_its_server(
     assert len(server.requests(rpc="tools/call")) == 2
     assert len(proxy.logged("waits no longer: its server is reached again")) == 2
     assert (await client.call("echo", {"text": "y"})).text == "y"
-    assert len(proxy.logged("connects to servers only when")) == (strategy == "eager")
+    assert len(proxy.logged("connection_strategy=lazy so that")) == (strategy == "eager")
 
 
 @pytest.mark.parametrize("client_http2", [False, True], ids=["client-http1", "client-http2"])

@@ -5,11 +5,7 @@ By default it connects as soon as a client does, and hangs up if that fails, bef
 
 from __future__ import annotations
 
-import logging
-
 from mitmproxy import ctx
-
-logger = logging.getLogger(__name__)
 
 
 class Strategy:
@@ -17,7 +13,11 @@ class Strategy:
 
     def __init__(self) -> None:
         self._before: str | None = None
-        self._said = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another than the user's."""
+        return self._before is not None
 
     def lazy(self) -> None:
         """Have it connect when a request was read.
@@ -29,12 +29,6 @@ class Strategy:
             return
         self._before = before
         ctx.options.update(connection_strategy="lazy")
-        if not self._said:
-            self._said = True
-            logger.info(
-                "mcp: mitmproxy connects to servers only when a request was read (connection_strategy=lazy), so that "
-                "clients can wait for a server that restarts"
-            )
 
     def undo(self) -> None:
         """Have it connect as before, unless somebody has chosen otherwise meanwhile."""

@@ -42,6 +42,8 @@ class Shown:
     """Let mitmproxy's own views draw a flow again."""
     status: str = "auto"
     """How the user wants the status line: `auto`, `on` or `off`."""
+    page: str = ""
+    """Where the page is, once there is one."""
     watchers: list[Watcher] = field(default_factory=list)
     began: float = field(default_factory=time.time)
     """When this run began; versions of the journal are worth nothing in another."""

@@ -20,9 +20,12 @@ class WebPage(View):
         """Add the page to mitmweb."""
         application = getattr(ctx.master, "app", None)
         if application is not None:
-            from .handlers import install  # only mitmweb has what it needs
+            from .handlers import PATH, install  # only mitmweb has what it needs
 
             self._leave = install(application, self.shown)
+            # With the token that stands in mitmweb's own line, if there is one.
+            address, mark, token = str(ctx.master.web_url).partition("?")  # type: ignore[attr-defined]
+            self.shown.page = f"{address.rstrip('/')}{PATH}{mark}{token}"
 
     def done(self) -> None:
         """Take it out again."""
