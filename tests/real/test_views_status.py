@@ -25,16 +25,16 @@ async def test_on_a_terminal_the_last_row_tells_how_things_stand(
     assert binary is not None
     command = [binary, "--set", f"confdir={tmp_path}", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
     command += ["--mode", f"reverse:http://127.0.0.1:{server.port}", "-s", str(ADDON)]
-    async with Terminal(command, rows=20) as terminal:
+    async with Terminal(command, columns=80, rows=20) as terminal:
         await terminal.wait_text("listening at")
         client = await sdk_client(1, f"http://127.0.0.1:{port}/mcp")
-        await terminal.wait_text(r"mcp: clients 1 · sessions open 1 · streams 1")
+        await terminal.wait_text(r"mcp: clients 1 · open 1 · violations \d+ · recovered 0 · ended 0 · streams 1")
         await client.call("echo", text="before")
         await server.restart()
         await client.call("echo", text="after")
         await terminal.wait_text(r"recovered 1 · ended 0")
         await client.kill()
-        await terminal.wait_text(r"mcp: clients 0 · sessions open 0 · streams 0 · recovered 1 · ended 1")
+        await terminal.wait_text(r"mcp: clients 0 · open 0 · violations \d+ · recovered 1 · ended 1 · streams 0")
         assert terminal.screen.display[-1].startswith(" mcp: ")
         assert sum("recovered 1 ·" in line for line in terminal.screen.display) == 1
         terminal.interrupt()
@@ -76,7 +76,7 @@ async def test_commands_answer_in_text_where_there_is_no_console(
     known = await client.session_id() or "-"
     await client.close()
     await proxy.wait_log("asked everything")
-    assert proxy.logged(r"session +no +state +client")
+    assert proxy.logged(r"session +client +server")
     assert proxy.logged(rf"{known[:8]} +#1 +")
     assert proxy.logged(r"says it is")
     assert proxy.logged("dumped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from mitmproxy.test import taddons
 
 from mcp_sessions.addon import McpSessions
 from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide
-from mcp_sessions.views.commands import Commands, SessionName
+from mcp_sessions.views.commands import Commands, RuleId, SessionName
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
 
@@ -63,9 +64,11 @@ def column(rows: list[list[str]], name: str) -> list[str]:
 
 async def test_sessions_are_listed(console: Console) -> None:
     rows = console.run("mcp.sessions")
-    assert column(rows, "session") == ["7f3a9c", "c0ffee"]
-    assert column(rows, "state") == ["open", "open"]
-    assert column(rows, "requests") == ["1", "0"]
+    assert [re.sub(r"#\d+", "#", said) for said in column(rows, "session")] == [
+        "7f3a9c # open 0s !1",
+        "c0ffee # open 0s",
+    ]
+    assert column(rows, "server") == ["127.0.0.1:9/mcp"] * 2
     assert FIRST not in str(rows)
 
 
@@ -89,19 +92,64 @@ async def test_a_number_tells_apart_what_a_label_does_not(console: Console) -> N
 async def test_clients_and_violations_are_listed(console: Console) -> None:
     clients = console.run("mcp.clients")
     assert len(clients) == 2  # one address, one set of credentials
-    assert column(clients, "sessions") == ["2"]
+    assert column(clients, "sessions") == ["2, 2 open"]
     violations = console.run("mcp.violations")
-    assert "MCP104" in column(violations, "rule")
-    assert all(clause.startswith("https://modelcontextprotocol.io/") for clause in column(violations, "clause"))
+    assert column(violations, "rule") == ["MCP104 client MUST ×1"]
+    assert column(violations, "last") == ["0s 127.0.0.1 7f3a9c"]
+    assert column(violations, "what") == [
+        "version-header-missing: tools/call echo without MCP-Protocol-Version: 2025-06-18"
+    ]
+
+
+@pytest.mark.parametrize("name", ["mcp.sessions", "mcp.clients", "mcp.violations", "mcp.messages 7f3a"])
+async def test_a_table_has_no_more_columns_than_80_characters_have_room_for(console: Console, name: str) -> None:
+    rows = console.run(name)
+    assert len(rows) > 1
+    assert max(len(row) for row in rows) <= 4
+    assert max(len(row[0]) for row in rows) <= 30
+
+
+async def test_the_messages_of_a_session_and_those_that_contain_words(console: Console) -> None:
+    rows = console.run("mcp.messages 7f3a")
+    said = [f"{after.partition(' ')[2]} {re.sub(r'[0-9]+ (ms|B)', r'\1', what)}" for after, what in rows[1:]]
+    assert said == [
+        "→ #0 initialize · B",
+        "← #0 response to initialize · ms · B",
+        "→ #7 tools/call echo · B · MCP104",
+        "← #7 response to tools/call echo · ms · B",
+    ]
+    found = console.run("mcp.messages 7f3a 'ECHO response'")
+    assert [row[1].partition(" · ")[0] for row in found[1:]] == ["response to tools/call echo"]
+    assert console.run("mcp.messages 7f3a nothing") == []
+
+
+async def test_help_names_commands_markers_and_filters(console: Console) -> None:
+    rows = {row[0]: row[1] for row in console.run("mcp.help")}
+    assert rows["mcp.session session"] == "Show one session and its history."
+    assert "breaks a rule" in rows["mark :warning:"]
+    assert rows["keys"].endswith("recipes/keys.yaml offers F2 to F6")
+    assert 'filter ~meta "mcp_session: LABEL"' in rows
+
+
+async def test_ids_of_rules_are_completed_and_checked(console: Console, caplog: pytest.LogCaptureFixture) -> None:
+    kind = mitmproxy.types.CommandTypes.get(RuleId)
+    assert kind is not None
+    assert "MCP104" in kind.completion(console.context.master.commands, RuleId, "")
+    assert console.run("mcp.explain mcp104")[0][0].startswith("MCP104 version-header-missing")
+    with pytest.raises(exceptions.CommandError, match=r"^there is no rule 'MCP1'; they are listed in docs/rules\.md$"):
+        console.run("mcp.explain MCP1")
 
 
 async def test_flows_of_a_session(console: Console) -> None:
-    flows = console.run("mcp.flows 7f3a")
-    assert [flow.comment.partition(" · ")[0] for flow in flows] == ["initialize", "tools/call echo"]
+    console.run("mcp.flows 7f3a")
+    assert [flow.comment.partition(" · ")[0] for flow in console.view] == ["initialize", "tools/call echo"]
+    console.run("set view_filter=")
+    assert len(console.view) == 4
 
 
 async def test_a_session_is_a_flow_specification(console: Console) -> None:
-    assert console.run("view.flows.resolve @mcp:7f3a") == console.run("mcp.flows 7f3a")
+    flows = console.run("view.flows.resolve @mcp:7f3a")
+    assert [flow.comment.partition(" · ")[0] for flow in flows] == ["initialize", "tools/call echo"]
     assert len(console.run("view.flows.resolve @all")) == 4
     console.run("view.settings.setval @mcp:7f3a seen yes")
     with pytest.raises(exceptions.CommandError, match="no session is named 'nobody'"):
@@ -153,7 +201,7 @@ async def test_names_are_completed(console: Console) -> None:
 async def test_without_a_console_a_table_is_said_in_the_log(console: Console, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         console.run("mcp.sessions")
-    assert "session  no" in caplog.text
+    assert re.search(r"session +client +server", caplog.text)
     assert "7f3a9c" in caplog.text
 
 

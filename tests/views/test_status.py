@@ -8,7 +8,7 @@ import pyte
 from mitmproxy.test import taddons
 
 from mcp_sessions.addon import McpSessions
-from mcp_sessions.views.status import Screen, counts
+from mcp_sessions.views.status import Screen, counts, fitting
 
 from .flows import ANSWER, CALL, open_session, pass_through, post
 
@@ -19,9 +19,15 @@ async def test_it_counts() -> None:
         await open_session(addon, "7f3a9c1e5b2d4680aa")
         await pass_through(addon, post(CALL, "7f3a9c1e5b2d4680aa"), ANSWER)
         line = counts(addon.core.ledger, addon.reporting.journal)
-        assert line.startswith("mcp: clients 1 · sessions open 1 · streams 0 · recovered 0 · ended 0 · ")
-        assert not line.endswith("violations 0")
+        assert line == "mcp: clients 1 · open 1 · violations 1 · recovered 0 · ended 0 · streams 0"
         addon.done()
+
+
+def test_what_does_not_fit_is_left_out_whole() -> None:
+    line = "mcp: clients 120 · open 1500 · violations 31415 · recovered 1234 · ended 98765 · streams 800"
+    assert fitting(line, 80) == line.removesuffix(" · streams 800")
+    assert fitting(line, 60) == "mcp: clients 120 · open 1500 · violations 31415"
+    assert fitting("mcp: clients 120", 10) == "mcp: clien"
 
 
 def test_lines_scroll_above_it_and_it_leaves_no_trace() -> None:

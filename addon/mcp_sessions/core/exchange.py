@@ -129,5 +129,4 @@ def in_two_words(verb: str, body: Body) -> str:
         return f"POST ({body.problem or 'no message'})"
     if message.method is None:
         return "response" if message.kind is Kind.RESPONSE else "not JSON-RPC"
-    subject = message.params.get("name") or message.params.get("uri")
-    return f"{message.method} {subject}" if isinstance(subject, str) else message.method
+    return message.what

@@ -19,8 +19,15 @@ REFUSED = ":no_entry:"
 VIOLATION = ":warning:"
 RECOVERY = ":recycle:"
 ENDING = ":checkered_flag:"
-_RANK = ("", ENDING, RECOVERY, REFUSED, VIOLATION)
-"""Markers of the addon's own, each more important than those before it."""
+MEANINGS = {
+    VIOLATION: "breaks a rule; the comment names it",
+    REFUSED: "was refused by a server that had lost the session; it was sent again in a flow of its own",
+    RECOVERY: "was answered after the session was brought back, or brought it back",
+    ENDING: "ends a session",
+}
+"""Markers of the addon's own and what they mean, each more important than those after it."""
+
+_RANK = ("", *reversed(MEANINGS))
 
 
 def annotate(flow: mflow.Flow, x: Exchange) -> None:

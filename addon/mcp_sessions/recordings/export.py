@@ -18,10 +18,11 @@ from mitmproxy.addons.savehar import SaveHar
 
 from ..core.records import AnyRecord, Violation
 from ..proxy.metadata import PRESENTED, RULES
+from ..proxy.said import body_of
 from ..wire.headers import HeaderMap
 from .naming import Named
 from .playback import Playback
-from .reading import RecordingError, body_of, exchanges_in
+from .reading import BODY_LIMIT, RecordingError, exchanges_in
 from .redact import Redactor
 from .report import About, Broken, report
 
@@ -127,7 +128,7 @@ def redacted(flow: http.HTTPFlow, redactor: Redactor) -> http.HTTPFlow:
 
 def _message(part: dict[str, Any], message: http.Message, redactor: Redactor) -> dict[str, Any]:
     headers = message.headers.fields
-    content = redactor.body(body_of(message), HeaderMap(headers).content_type)
+    content = redactor.body(body_of(message, BODY_LIMIT), HeaderMap(headers).content_type)
     fields = [(n, v) for n, v in redactor.fields(headers) if n.lower() != b"content-encoding"]
     fields = [(n, b"%d" % len(content)) if n.lower() == b"content-length" else (n, v) for n, v in fields]
     changed = {**part, "headers": tuple(fields), "content": None if message.raw_content is None else content}

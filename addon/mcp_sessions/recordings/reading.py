@@ -10,7 +10,7 @@ from typing import Any
 from mitmproxy import exceptions, http, io
 
 from ..proxy.metadata import ARRIVALS, CLIENT, NUMBER, OWN, PRESENTED, PROCESS, RULES, SESSION, TRUNCATED
-from ..wire.coding import CodingError, Undo
+from ..proxy.said import body_of
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, parse
 from ..wire.recognition import is_mcp
@@ -86,7 +86,9 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
     """What a flow says; with `light` without the bodies."""
     request, response, metadata = flow.request, flow.response, flow.metadata
     headers = HeaderMap(request.headers.fields)
-    content = b"" if light and b'"initialize"' not in (request.raw_content or b"")[:4096] else body_of(request)
+    content = (
+        b"" if light and b'"initialize"' not in (request.raw_content or b"")[:4096] else body_of(request, BODY_LIMIT)
+    )
     answer = HeaderMap(response.headers.fields) if response else HeaderMap()
     began = request.timestamp_start
     ended = (response.timestamp_end if response else None) or (flow.error.timestamp if flow.error else None) or began
@@ -113,7 +115,7 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
         one.answered_at = response.timestamp_start or began
         one.cut_off = cut if isinstance(cut := metadata.get(TRUNCATED), int) else 0
         if not light:
-            one.answer_content = body_of(response)
+            one.answer_content = body_of(response, BODY_LIMIT)
             if one.streams:
                 times = metadata.get(ARRIVALS)
                 known = [at for at in (times if isinstance(times, list) else []) if isinstance(at, (int, float))]
@@ -123,18 +125,6 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
         headers, presented if isinstance(presented, str) else None, answer, one.is_initialize and one.ok
     )
     return one
-
-
-def body_of(message: http.Message) -> bytes:
-    """A body without its content coding, as far as it can be undone: a stream may have been cut off."""
-    raw = message.raw_content or b""
-    coding = message.headers.get("content-encoding", "").strip().lower()
-    if not raw or coding in ("", "identity"):
-        return raw
-    try:
-        return Undo(coding, BODY_LIMIT).feed(raw)
-    except CodingError:
-        return b""
 
 
 def _is_mcp(flow: http.HTTPFlow, endpoints: set[tuple[str, int, str]]) -> bool:

@@ -14,9 +14,13 @@ from mitmproxy.log import ALERT
 from ..core.ledger import Ledger
 from ..core.session import Session
 from ..proxy import marks
+from ..proxy.metadata import NUMBER
+from ..proxy.said import conversation
 from ..rules import catalogue
 from ..rules.pages import explain
+from ..wire.text import counted, printable
 from . import naming, table
+from .help import help_table
 from .shown import Shown, View
 
 logger = logging.getLogger(__name__)
@@ -25,6 +29,8 @@ FLOWS_OF = "@mcp:"
 """A flow specification that begins so means the flows of a session, in every command that takes flows."""
 
 _RESOLVE = "view.flows.resolve"
+
+NO_FLOWS = "mitmdump keeps no flows; use mitmproxy or mitmweb, or save them with -w"
 
 
 class SessionName(str):
@@ -53,6 +59,31 @@ class _SessionNames:
         return isinstance(val, str)
 
 
+class RuleId(str):
+    """The type of a parameter that names a rule."""
+
+    __slots__ = ()
+
+
+class _RuleIds:
+    """Completes and checks ids of rules."""
+
+    typ = RuleId
+    display = "rule"
+
+    def completion(self, _manager: Any, _t: Any, _s: str) -> Sequence[str]:
+        return sorted(catalogue())
+
+    def parse(self, _manager: Any, _t: Any, s: str) -> RuleId:
+        wanted = s.strip().upper()
+        if wanted not in catalogue():
+            raise ValueError(f"there is no rule {printable(s, 40)!r}; they are listed in docs/rules.md")
+        return RuleId(wanted)
+
+    def is_valid(self, _manager: Any, _t: Any, val: Any) -> bool:
+        return isinstance(val, str)
+
+
 class Commands(View):
     """Commands under `mcp.`."""
 
@@ -61,6 +92,7 @@ class Commands(View):
         self._resolve: Callable[[str], Sequence[flow.Flow]] | None = None
         # Before the commands are collected: a parameter of an unknown type is refused.
         mitmproxy.types.CommandTypes.typemap[SessionName] = cast(Any, _SessionNames(shown.ledger))
+        mitmproxy.types.CommandTypes.typemap[RuleId] = cast(Any, _RuleIds())
         # Not as an addon of its own: mitmproxy asks every one of them at every event of every flow.
         ctx.master.commands.collect_commands(self)
 
@@ -96,10 +128,19 @@ class Commands(View):
         """List the rules of the specification that were broken, each with its latest case."""
         return self._shown(table.violations_table(self.shown.journal, time.time()), "no rule was broken yet")
 
+    @command.command("mcp.messages")
+    def messages(self, session: SessionName, find: str = "") -> mitmproxy.types.Data:
+        """Show what was said in a session, message by message; with words, only the messages that contain them."""
+        lines, left_out = conversation(self._flows(session), find)
+        return self._shown(table.messages_table(lines, left_out), "no such message")
+
     @command.command("mcp.flows")
-    def flows(self, session: SessionName) -> Sequence[flow.Flow]:
-        """The flows of a session. Every command that takes flows takes them as @mcp:SESSION, too."""
-        return self._flows(session)
+    def flows(self, session: SessionName) -> None:
+        """Show only the flows of a session in the flow list. Commands that take flows take them as @mcp:SESSION."""
+        found = self._flows(session)
+        label = self._named(session).label
+        ctx.options.update(view_filter=f'~meta "^{NUMBER}: {self._named(session).number}$"')
+        logger.log(ALERT, f"mcp: {counted(len(found), 'flow')} of session {label}; an empty filter shows all again")
 
     @command.command("mcp.reinit")
     def reinit(self, session: SessionName) -> None:
@@ -126,14 +167,16 @@ class Commands(View):
             raise exceptions.CommandError(f"mcp.keep: {e}") from None
 
     @command.command("mcp.explain")
-    def explain(self, rule: str) -> None:
+    def explain(self, rule: RuleId) -> mitmproxy.types.Data:
         """Print what a rule is about: what is wrong, why it hurts, the clause, an example of each kind."""
-        entry = catalogue().get(rule.strip().upper())
-        if entry is None:
-            raise exceptions.CommandError(
-                f"mcp.explain: there is no rule {rule[:40]!r}; they are listed in docs/rules.md"
-            )
-        logger.log(ALERT, explain(entry))
+        lines = [[line] for line in explain(catalogue()[rule]).split("\n")]
+        return self._shown(lines, "")
+
+    @command.command("mcp.help")
+    def help(self) -> mitmproxy.types.Data:
+        """List the commands under mcp., the keys bound to them, what the markers mean, and filters of use."""
+        keys = getattr(ctx.master, "keymap", None)
+        return self._shown(help_table(ctx.master.commands.commands, keys.bindings if keys else ()), "")
 
     @command.command("mcp.sessions.names")
     def names(self) -> Sequence[str]:
@@ -150,7 +193,7 @@ class Commands(View):
 
     def _flows(self, name: str) -> Sequence[flow.Flow]:
         if self._resolve is None:
-            raise exceptions.CommandError("mitmdump keeps no flows; use mitmproxy or mitmweb, or save them with -w")
+            raise exceptions.CommandError(NO_FLOWS)
         return marks.flows_of(self._resolve("@all"), [self._named(name)])
 
     def _named(self, name: str) -> Session:
@@ -161,6 +204,11 @@ class Commands(View):
 
     def _shown(self, rows: table.Table, nothing: str) -> mitmproxy.types.Data:
         """A table as the console draws it; where there is no console, it is also said in the log."""
-        if not hasattr(ctx.master, "overlay"):
+        if not _in_console():
             logger.log(ALERT, table.text(rows, nothing))
         return cast(mitmproxy.types.Data, rows)
+
+
+def _in_console() -> bool:
+    """Whether mitmproxy draws what a command returns."""
+    return hasattr(ctx.master, "overlay")

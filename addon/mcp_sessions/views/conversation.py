@@ -28,7 +28,7 @@ def headline(message: Message, direction: str, answers: Answers | None = None) -
     words = [direction]
     match message.kind:
         case Kind.REQUEST | Kind.NOTIFICATION:
-            words.append(f"{message.kind} {_what(message)}")
+            words.append(f"{message.kind} {printable(message.what, 200)}")
         case Kind.RESPONSE:
             to = answers(message.id) if answers else ""
             kind = "error" if message.error is not None else "response"
@@ -40,15 +40,11 @@ def headline(message: Message, direction: str, answers: Answers | None = None) -
     return " · ".join(words)
 
 
-def _what(message: Message) -> str:
-    method = printable(message.method or "", 100)
-    subject = message.params.get("name") or message.params.get("uri")
-    return f"{method} {printable(subject, 100)}" if isinstance(subject, str) else method
-
-
 def asked(request: Body) -> Answers:
     """Which request of this body an id belongs to."""
-    table: dict[Any, str] = {m.id: _what(m) for m in request.messages if m.kind is Kind.REQUEST and m.has_valid_id}
+    table: dict[Any, str] = {
+        m.id: printable(m.what, 200) for m in request.messages if m.kind is Kind.REQUEST and m.has_valid_id
+    }
     return lambda wanted: table.get(wanted, "") if isinstance(wanted, (str, int)) else ""
 
 

@@ -35,6 +35,8 @@ class Journal:
         self.rules: dict[str, Broken] = {}
         self.listeners: set[Callable[[], None]] = set()
         """Called after each change, and to be quick."""
+        self.hearers: list[Callable[[AnyRecord], None]] = []
+        """Told of each record, and to be quick."""
         self._limit = limit
         self._sessions: OrderedDict[Session, int] = OrderedDict()
 
@@ -50,6 +52,8 @@ class Journal:
 
     def told(self, record: AnyRecord) -> None:
         """Something was said; violations are kept, in tables as long as the catalogue."""
+        for hear in self.hearers:
+            hear(record)
         if isinstance(record, Violation):
             self.version += 1
             broken = self.rules.setdefault(record.rule, Broken())

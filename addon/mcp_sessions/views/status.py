@@ -36,9 +36,16 @@ def counts(ledger: Ledger, journal: Journal) -> str:
     clients = sum(not client.gone for client in ledger.clients.values())
     violations = sum(broken.times for broken in journal.rules.values())
     return (
-        f"mcp: clients {clients} · sessions open {counted['open']} · streams {counted['streams']} · "
-        f"recovered {counted['recovered']} · ended {counted['ended']} · violations {violations}"
+        f"mcp: clients {clients} · open {counted['open']} · violations {violations} · "
+        f"recovered {counted['recovered']} · ended {counted['ended']} · streams {counted['streams']}"
     )
+
+
+def fitting(text: str, columns: int) -> str:
+    """As many of its parts as fit: a figure that is cut would be another figure."""
+    while len(text) > columns and " · " in text:
+        text = text.rpartition(" · ")[0]
+    return text[:columns]
 
 
 class Screen:
@@ -58,8 +65,8 @@ class Screen:
             # A line feed in the last row scrolls, so that what stands there is not written over.
             self._write(f"\n\x1b7\x1b[1;{rows - 1}r\x1b8\x1b[1A")
             self._rows = rows
-        shown = text[: columns - 1] if len(text) >= columns else text
-        self._write(f"\x1b7\x1b[{rows};1H\x1b[2K\x1b[7m {shown:<{columns - 1}.{columns - 1}}\x1b[0m\x1b8")
+        shown = fitting(text, columns - 2)
+        self._write(f"\x1b7\x1b[{rows};1H\x1b[2K\x1b[7m {shown:<{columns - 1}}\x1b[0m\x1b8")
 
     def close(self) -> None:
         """Give the row back."""

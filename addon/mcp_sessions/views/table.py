@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..core.client import Client
 from ..core.ledger import Ledger
 from ..core.session import Session
 from ..core.states import LIVE, State
+from ..proxy.said import Said
 from ..rules import catalogue
+from ..wire.text import counted
 from .conversation import moment
 from .journal import Journal
 
@@ -18,44 +20,25 @@ ROWS = 1000
 type Table = list[list[str]]
 """The first row holds the columns' names."""
 
-SESSIONS = [
-    "session",
-    "no",
-    "state",
-    "client",
-    "endpoint",
-    "revision",
-    "requests",
-    "recovered",
-    "opened",
-    "used",
-    "note",
-]
-CLIENTS = ["client", "says it is", "sessions", "open", "connections", "requests", "seen", "state"]
-VIOLATIONS = ["rule", "name", "at fault", "level", "times", "last", "by", "session", "detail", "clause"]
+# Few columns each, so that a terminal of 80 columns shows them side by side: mitmproxy's console gives the first what
+# it needs and shares the rest out evenly. What else there is to know of one session stands in `mcp.session`.
+SESSIONS = ["session", "client", "server"]
+CLIENTS = ["client", "says it is", "sessions", "state"]
+MESSAGES = ["after", "message"]
+VIOLATIONS = ["rule", "last", "what"]
 
 
 def sessions_table(ledger: Ledger, now: float) -> Table:
-    """All sessions, the newest last; times are ages."""
+    """All sessions, the newest last; the age is that of the last use."""
     return [list(SESSIONS), *(_session_row(session, now) for session in list(ledger.sessions.values())[-ROWS:])]
 
 
 def _session_row(session: Session, now: float) -> list[str]:
-    broken = ", ".join(f"{rule}×{times}" for rule, times in sorted(session.violations.items()))
-    kept = "kept" if session.kept else ""
-    return [
-        session.label,
-        f"#{session.number}",
-        session.state.value,
-        session.client_label,
-        str(session.endpoint),
-        session.revision,
-        str(session.requests),
-        str(session.recoveries),
-        age(now - session.opened),
-        age(now - session.last_used),
-        "; ".join(part for part in (kept, session.evidence, broken) if part),
-    ]
+    faults = sum(session.violations.values())
+    words = [session.label, f"#{session.number}", session.state.value, age(now - session.last_used)]
+    words += ["kept"] if session.kept else []
+    words += [f"!{faults}"] if faults else []
+    return [" ".join(words), session.client_label, str(session.endpoint).partition("://")[2]]
 
 
 def session_table(session: Session, now: float) -> Table:
@@ -69,28 +52,26 @@ def session_table(session: Session, now: float) -> Table:
         ["opened", f"{age(now - session.opened)} ago", f"by {session.opened_by}"],
         ["used", f"{age(now - session.last_used)} ago", f"{len(session.streams)} streams open"],
     ]
+    if session.kept or session.evidence:
+        facts.append(["ending", session.evidence, "kept: not ended by the proxy" if session.kept else ""])
     facts += [["breaks", rule, f"{times} times"] for rule, times in sorted(session.violations.items())]
     return facts + [[moment(entry.at, None), entry.what, entry.detail] for entry in session.history]
 
 
 def clients_table(ledger: Ledger, now: float) -> Table:
-    """All clients, the newest last."""
-    rows = []
-    for client in list(ledger.clients.values())[-ROWS:]:
-        state = "gone" if client.gone else "connected" if client.connections else "quiet"
-        rows.append(
-            [
-                client.label,
-                says(client),
-                str(len(client.sessions)),
-                str(sum(session.state in LIVE for session in client.sessions)),
-                str(len(client.connections)),
-                str(client.requests),
-                age(now - client.last_seen),
-                state,
-            ]
-        )
-    return [list(CLIENTS), *rows]
+    """All clients, the newest last; the age is that of the last request."""
+    return [list(CLIENTS), *(_client_row(client, now) for client in list(ledger.clients.values())[-ROWS:])]
+
+
+def _client_row(client: Client, now: float) -> list[str]:
+    state = "gone" if client.gone else "connected" if client.connections else "quiet"
+    live = sum(session.state in LIVE for session in client.sessions)
+    return [
+        client.label,
+        says(client),
+        f"{len(client.sessions)}, {live} open",
+        f"{state} {age(now - client.last_seen)}",
+    ]
 
 
 def violations_table(journal: Journal, now: float) -> Table:
@@ -98,10 +79,23 @@ def violations_table(journal: Journal, now: float) -> Table:
     rows = []
     for rule_id, broken in sorted(journal.rules.items()):
         latest = broken.latest[-1]
-        ago = age(now - latest.at)
-        said = [latest.name, latest.party, latest.level, str(broken.times), ago, latest.client, latest.session]
-        rows.append([rule_id, *said, latest.detail or catalogue()[rule_id].summary, latest.clause])
+        last = " ".join(word for word in (age(now - latest.at), latest.client, latest.session) if word)
+        fault = f"{rule_id} {latest.party} {latest.level} ×{broken.times}"
+        rows.append([fault, last, f"{latest.name}: {latest.detail or catalogue()[rule_id].summary}"])
     return [list(VIOLATIONS), *rows]
+
+
+def messages_table(lines: Sequence[Said], left_out: int) -> Table:
+    """What was said, in order; the time is that since the first message."""
+    rows = [["", f"before these {counted(left_out, 'flow')}: too much to read at once"]] if left_out else []
+    for line in lines:
+        kind = f"{line.kind} to" if line.kind in ("response", "error") else ""
+        took = f"{line.took * 1000:.0f} ms" if line.took is not None else ""
+        said = " ".join(word for word in (kind, line.what) if word)
+        words = [said, took, f"{line.size:,} B" if line.size else "", *line.notes]
+        after = f"{line.at - lines[0].at:.3f} {line.way}" + (f" #{line.id}" if line.id else "")
+        rows.append([after, " · ".join(word for word in words if word)])
+    return [list(MESSAGES), *rows] if rows else []
 
 
 def says(client: Client | None) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .commands import Commands
 from .contentview import ContentViews
+from .flowlist import FlowLists
+from .footer import Footer
 from .live import LiveStreams
 from .shown import Shown, View
 from .status import Status
 from .web import WebPage
 
-VIEWS: list[type[View]] = [ContentViews, LiveStreams, Status, Commands, WebPage]
+VIEWS: list[type[View]] = [ContentViews, LiveStreams, FlowLists, Footer, Status, Commands, WebPage]
 """In the order in which they are made, start and end."""
 
 

@@ -69,6 +69,12 @@ class Message:
         return params if isinstance(params, dict) else {}
 
     @property
+    def what(self) -> str:
+        """Its method and what that is applied to, as it stands on the wire: `tools/call echo`."""
+        subject = self.params.get("name") or self.params.get("uri")
+        return f"{self.method or ''} {subject}" if isinstance(subject, str) else self.method or ""
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """The result, if this is a response that carries an object."""
         result = self.raw.get("result") if self.kind is Kind.RESPONSE else None
