@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -89,3 +93,40 @@ async def test_five_thousand_sessions_at_the_exit(
     await proxy.wait_log("5000 sessions known from an earlier run", 60)
     await proxy.stop(30)
     assert server.requests("DELETE")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    mount = shutil.which("mount")
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_a_disk_that_is_full_for_a_while(scripted: StartScripted, mitmdump: StartProxy, small_disk: Path) -> None:
+    server = await scripted(MiniMcp())
+    proxy = await mitmdump(server.port, options={"mcp_ledger": small_disk / "ledger", "mcp_identify": "off"})
+    opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"clientInfo": {"name": "n" * 20_000}}}
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        await client.post(proxy.url, json=opening)
+        filler = small_disk / "filler"
+        await asyncio.to_thread(_fill, filler)
+        for _ in range(8):
+            assert (await client.post(proxy.url, json=opening)).status_code == 200
+        await proxy.wait_log("can't be used now .*sessions are not remembered on disk until it can be")
+        await asyncio.to_thread(filler.unlink)
+        await proxy.wait_log("the ledger can be written again: sessions are remembered", 20)
+    await proxy.kill()
+    await proxy.start()
+    await proxy.wait_log("9 sessions known from an earlier run")
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb") as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            file.flush()

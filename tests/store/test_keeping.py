@@ -348,6 +348,57 @@ async def test_a_store_that_fails_for_a_while(caplog: pytest.LogCaptureFixture) 
     assert [record.getMessage() for record in caplog.records] == ["mcp: it does not answer"] * 2
 
 
+async def test_that_a_store_works_again_is_said_once_all_that_waited_is_written(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(module, "ROUND", 0.02)
+    store = Fake()
+
+    async def write(rows: Iterable[Row]) -> None:
+        if full:
+            raise Problem("the disk is full", final=False)
+        await written(rows)
+
+    full, written = True, store.write
+    monkeypatch.setattr(store, "write", write)
+    async with running(store) as shell:
+        shell.enter(a_session("one"))
+        await until(lambda: caplog.records)
+        before = store.said.count("take over")
+        await until(lambda: store.said.count("take over") > before + 2)  # that works, but what waits is not written yet
+        await shell.keeping.recall(ENDPOINT, "nobody's")
+        full = False
+        await until(lambda: store.rows)
+        before = store.said.count("take over")
+        await until(lambda: store.said.count("take over") > before + 2)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["mcp: the disk is full", "mcp: the ledger can be written again: sessions are remembered"]
+
+
+async def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As SQLite sees it: there is no room for another page."""
+    caplog.set_level(logging.INFO)
+    store = SqliteStore(tmp_path / "ledger")
+
+    async def pages(count: int) -> None:
+        connection = store._file._connection
+        assert connection is not None
+        await store._thread.do(lambda: connection.execute(f"PRAGMA max_page_count = {count}"))
+
+    async with running(store) as shell:
+        shell.enter(a_session("first"))
+        await pages(1)
+        for number in range(200):
+            shell.enter(a_session(f"{number}", parameters=b'{"x":"' + b"y" * 1000 + b'"}'))
+        await until(lambda: "can't be used now (database or disk is full)" in caplog.text)
+        await pages(2**30)
+        await until(lambda: "can be written again" in caplog.text)
+        with closing(sqlite3.connect(tmp_path / "ledger")) as connection:
+            assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (201,)
+    assert len([record for record in caplog.records if "full" in record.getMessage()]) == 1
+
+
 async def test_a_store_that_fails_for_good(caplog: pytest.LogCaptureFixture) -> None:
     store = Fake()
     async with running(store) as shell:

@@ -97,6 +97,8 @@ class Keeping:
         """Ids that were looked for lately: a client may go on using an id that is dead."""
         self._asking: dict[Key, asyncio.Task[bool]] = {}
         self._complained = ""
+        self._failing = False
+        """The store has had a problem, and not all that waited was written since."""
         self._crowded = False
         self._something = asyncio.Event()
         self._opened = False
@@ -169,11 +171,16 @@ class Keeping:
             if e.final:
                 self._end()
                 self._noted.clear()
+            self._failing = True
             self._complain(f"mcp: {e}")
         except Exception as e:
             self._complain(f"{ERROR}: {type(e).__name__}")
         else:
-            self._complained = ""
+            if not self._noted and not self._writing:  # a disk that is full can be read, and may have room for a little
+                self._complained = ""
+                if self._failing:
+                    self._failing = False
+                    logger.info("mcp: the ledger can be written again: sessions are remembered")
             return True
         return False
 
@@ -244,8 +251,10 @@ class Keeping:
                 await self._store.write(rows)
             if keys:
                 await self._store.forget(keys)
-        except Problem:
-            self._noted = dict.fromkeys([*self._writing, *self._noted])
+        except Exception as e:
+            writing, self._writing = self._writing, []
+            if isinstance(e, Problem):
+                self._noted = dict.fromkeys([*writing, *self._noted])
             raise
         self._writing = []
 
