@@ -94,7 +94,7 @@ class McpSessions:
         core.reporter.sink = self.reporting.tell
         core.reporter.followers[:] = [self.reporting.journal.touch]
         self.checking.serve(judge)
-        self.effects = Effects(core, self.own)
+        self.effects = Effects(core, self.own, lambda: self.keeping)
         self.identifying = Identifying(core, self._tasks, self.effects.fetch)
         self.exchanges = Exchanges(
             core,

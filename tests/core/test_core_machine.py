@@ -18,7 +18,7 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.attempts import Attempt
 from mcp_sessions.core.recovery.handshake import Step
 from mcp_sessions.core.recovery.recovery import Recovery
-from mcp_sessions.core.states import ClientSide, ServerSide
+from mcp_sessions.core.states import OPENED, ClientSide, ServerSide
 from mcp_sessions.options import Settings
 from mcp_sessions.wire.headers import HeaderMap
 
@@ -171,6 +171,24 @@ class CoreMachine(RuleBasedStateMachine):
         send = self.world.sends.pop(number)
         self.world.sent(send, self._own(send, works, status), self.world.now)
         self._take_releases()
+
+    @precondition(lambda self: self.asked)
+    @rule()
+    def left_to_another(self) -> None:
+        """Another proxy has the session, for its client went there; and comes back."""
+        self.world.delete_not_sent()
+        if self.session.number not in self.world.core.ledger.sessions:
+            self.session.standing = OPENED
+            self.session.reason = None
+            assert self.world.core.adopt([self.session], [], self.world.now) == [self.session]
+            self.quiet_since = self.world.now
+        self._take_releases()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the first DELETE that is to be sent is not to be, if another proxy has the session."""
+        first = next((send for send in self.world.sends if send.request.what == DELETE), None)
+        return first is not None and first.request.unless_elsewhere
 
     def _own(self, send: Send, works: bool, status: int | None) -> Outcome:
         what = send.request.what

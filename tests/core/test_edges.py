@@ -251,7 +251,7 @@ async def test_nobody_waits_for_ever_in_the_shell(closed: bool) -> None:
     world = World()
     world.open(ID)
     x, _ = world.call(ID)
-    effects: Any = Effects(world.core, None)  # type: ignore[arg-type]  # nothing is sent
+    effects: Any = Effects(world.core, None, lambda: None)  # type: ignore[arg-type]  # nothing is sent
     live: Any = Live(x, None)  # type: ignore[arg-type]
     if closed:
         effects.give_up()

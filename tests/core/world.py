@@ -202,6 +202,14 @@ class World(Driver):
         )
         return send
 
+    def delete_not_sent(self) -> Send:
+        """The oldest DELETE of the proxy's own was not sent: another proxy sees to the session's end."""
+        send = next(send for send in self.sends if send.request.what == DELETE)
+        assert send.request.unless_elsewhere
+        self.sends.remove(send)
+        self.sent(send, Outcome(elsewhere=True), self._next())
+        return send
+
     def released(self) -> list[Release]:
         """Whoever was let go and not asked for yet."""
         released, self.releases = self.releases, []

@@ -132,6 +132,44 @@ def test_who_turns_up_while_it_is_ended_has_it_brought_back() -> None:
     assert state(session) == State.LOST
 
 
+def test_who_went_to_another_proxy_is_left_to_that() -> None:
+    world = Clients(mcp_end_after_idle=30)
+    session = world.opens("one-session")
+    world.disconnected("c-None", world.now)
+    world.wait(31)
+    world.delete_not_sent()
+    assert not world.core.ledger.sessions
+    assert world.core.next_timer() is None
+    assert not [line for line in world.lines() if "closed" in line]
+    # Whoever uses it here again is found by that proxy's row, or else by what the server says.
+    world.gets(world.asks("POST", session="one-session", conn="another"))
+    assert world.session("one-session") is not session
+
+
+def test_who_comes_back_while_it_is_asked_for_has_it() -> None:
+    world = Clients(mcp_end_after_idle=30)
+    session = world.opens("one-session")
+    world.disconnected("c-None", world.now)
+    world.wait(31)
+    world.asks("POST", session="one-session", conn="another")
+    world.delete_not_sent()
+    assert state(session) == State.OPEN
+    assert world.session("one-session") is session
+
+
+def test_only_what_is_likely_is_asked_of_others() -> None:
+    """Of a process of this host no other proxy knows better, and a user's word counts."""
+    world = Clients(mcp_end_at_exit="all")
+    session, _ = world.opens("by-hand", TWO), world.opens("gone-for-sure", ONE)
+    world.ends(ONE)
+    world.core.end(session, world.now)
+    world.opens("exit", TWO)
+    world.core.exits(world.now)
+    world.fetch()
+    asked = {dict(send.request.headers)["mcp-session-id"]: send.request.unless_elsewhere for send in world.sends}
+    assert asked == {"gone-for-sure": False, "by-hand": False, "exit": True}
+
+
 @pytest.mark.parametrize("finish", [Finish.CLIENT, Finish.SERVER])
 def test_a_delete_that_was_not_answered_is_finished_once(finish: Finish) -> None:
     world = Clients()

@@ -72,7 +72,7 @@ def filled(path: Path, port: int, count: int) -> None:
         made.owners[gone] = 2e9
         return made
 
-    file.write([row_of(session(number), place) for number in range(count)], [])
+    file.write([row_of(session(number), place) for number in range(count)])
     file.close()
 
 

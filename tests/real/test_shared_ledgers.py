@@ -36,9 +36,9 @@ async def until(true, within=10.0):
             await asyncio.sleep(0.02)
 
 
-def rows(path):
+def rows(path, column="owners"):
     with sqlite3.connect(path) as connection:
-        return dict(connection.execute("SELECT client_id, owners FROM sessions"))
+        return dict(connection.execute(f"SELECT client_id, {column} FROM sessions"))
 
 
 def carried_elsewhere(path, place):
@@ -70,3 +70,64 @@ async def test_a_ledger_of_another_machine_of_the_same_name_ends_nothing_at_the_
     assert deletes(server) == [other]
     assert (await used.do("call y")).startswith("200")
     assert session not in deletes(server)
+
+
+BLIND = {"mcp_identify": "off", "mcp_end_after_stream": 1, "mcp_end_after_idle": 3}
+
+
+async def test_what_has_moved_to_another_proxy_is_ended_by_that_one(scripted, mitmdump, client_of, tmp_path):
+    server = await scripted(MiniMcp())
+    one = await mitmdump(server.port, confdir=tmp_path, options=BLIND)
+    two = await mitmdump(server.port, confdir=tmp_path, options=BLIND)
+    client = await client_of(one.url)
+    session = await client.open()
+    await client.do("stream")
+    await client.do("hang-up")  # which the first takes for a sign, and notes after the second has taken over
+    await client.do(f"url {two.url}")
+    for _ in range(14):  # longer than every grace time, and never silent for as long
+        assert (await client.do("call x")).startswith("200")
+        await asyncio.sleep(0.5)
+    assert not deletes(server)
+    await one.wait_log("session .* left to another proxy")
+    assert len(server.requests(rpc="initialize")) == 1
+    # It may come back, and whoever has it last ends it, once.
+    await client.do(f"url {one.url}")
+    assert (await client.do("call y")).startswith("200")
+    await server.wait_for(lambda seen: seen.method == "DELETE", within=20)
+    await asyncio.sleep(4)
+    assert deletes(server) == [session]
+
+
+async def test_who_listens_at_one_proxy_and_calls_through_another_is_alive(scripted, mitmdump, client_of, tmp_path):
+    server = await scripted(MiniMcp())
+    options = BLIND | {"mcp_end_after_idle": 14}  # longer than a proxy takes to look after its own
+    one = await mitmdump(server.port, confdir=tmp_path, options=options)
+    two = await mitmdump(server.port, confdir=tmp_path, options=options)
+    client = await client_of(one.url)
+    await client.open()
+    await client.do("stream")
+    await client.do(f"url {two.url}")
+    assert (await client.do("call x")).startswith("200")
+    await two.wait_log("session .* left to another proxy", 30)
+    assert not deletes(server)
+    await one.stop()  # it knows that its client may live
+
+
+async def test_a_proxy_that_ends_leaves_what_has_moved(scripted, mitmdump, client_of, tmp_path):
+    mini = MiniMcp()
+    server = await scripted(mini)
+    one = await mitmdump(server.port, confdir=tmp_path, options={"mcp_identify": "off"})
+    two = await mitmdump(server.port, confdir=tmp_path, options={"mcp_identify": "off"})
+    client = await client_of(one.url)
+    session = await client.open()
+    mini.forget(session)
+    assert (await client.do("call x")).startswith("200")
+    await until(lambda: "session-2" in rows(tmp_path / "mcp-sessions.sqlite", "server_id").values())
+    await client.do(f"url {two.url}")
+    assert (await client.do("call y")).startswith("200")
+    await one.stop()
+    assert not deletes(server)
+    assert (await client.do("call z")).startswith("200")
+    assert len(server.requests(rpc="initialize")) == 2
+    await two.stop()
+    assert deletes(server) == ["session-2", session]  # with the id that a recovery has replaced

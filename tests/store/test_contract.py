@@ -161,6 +161,19 @@ async def test_who_writes_a_row_has_it(backend: Backend) -> None:
     assert await three.take_over() == [a_row(server_id="new")]
 
 
+async def test_only_its_own_is_dropped(backend: Backend) -> None:
+    one, two = await opened(backend), await opened(backend)
+    rows = [a_row("moved"), a_row("mine")]
+    await one.write(rows)
+    await two.claim(rows[0][:5])
+    await two.write([rows[0]])
+    await one.drop([row[:5] for row in (*rows, a_row("nobody's"))])
+    assert await two.claim(rows[0][:5]) == rows[0]
+    assert await two.claim(rows[1][:5]) is None
+    await one.write([rows[1]])  # it is not over, and may be written down again
+    assert await two.claim(rows[1][:5]) == rows[1]
+
+
 async def test_each_row_of_a_dead_proxy_goes_to_exactly_one(backend: Backend) -> None:
     dead = await opened(backend, dead=True)
     rows = [a_row(f"session-{number}") for number in range(200)]

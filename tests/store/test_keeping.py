@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_sessions.core import ledger
 from mcp_sessions.core.client import Client
 from mcp_sessions.core.core import Core
 from mcp_sessions.core.decisions import Send
@@ -42,6 +43,9 @@ class Fake:
         self.rows: dict[Key, Row] = {}
         self.said: list[str] = []
         self.problem: Exception | None = None
+        self.moved: set[Key] = set()
+        """What another proxy has."""
+        self.claimed: list[Key] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -65,22 +69,41 @@ class Fake:
 
     async def claim(self, key: Key) -> Row | None:
         await self._say("claim")
+        self.claimed.append(key)
+        self.moved.discard(key)
         return self.free.get(key)
+
+    async def others(self, keys: Iterable[Key]) -> set[Key]:
+        await self._say("others")
+        return self.moved.intersection(keys)
 
     async def write(self, rows: Iterable[Row]) -> None:
         found = list(rows)
         await self._say(f"write {len(found)}")
+        self.moved.difference_update(row[:5] for row in found)
         self.rows.update((row[:5], row) for row in found)
+
+    async def update(self, rows: Iterable[Row]) -> None:
+        found = list(rows)
+        await self._say(f"update {len(found)}")
+        self._change(found, ())
 
     async def forget(self, keys: Iterable[Key]) -> None:
         found = list(keys)
         await self._say(f"forget {len(found)}")
-        for key in found:
-            self.rows.pop(key, None)
+        self._change((), found)
+
+    async def drop(self, keys: Iterable[Key]) -> None:
+        found = list(keys)
+        await self._say(f"drop {len(found)}")
+        self._change((), set(found) - self.moved)
 
     def leave(self, rows: Iterable[Row], keys: Iterable[Key], within: float) -> None:
         self.said.append("leave")
-        self.rows.update((row[:5], row) for row in rows)
+        self._change(rows, keys)
+
+    def _change(self, rows: Iterable[Row], keys: Iterable[Key]) -> None:
+        self.rows.update((row[:5], row) for row in rows if row[:5] not in self.moved)
         for key in keys:
             self.rows.pop(key, None)
 
@@ -138,7 +161,7 @@ async def test_what_changes_is_written_soon_and_at_once() -> None:
         shell.core.ledger.remap(session, "one-1")
         await until(lambda: store.rows)
         assert store.ids == {"one": "one-1", "two": "two"}
-        assert store.said == ["open", "take over", "write 2"]
+        assert store.said == ["open", "take over", "update 2"]
         shell.core.ledger.fire(session, Trigger.DELETE_DONE, NOW)
         shell.core.reporter.changed(session)
         await until(lambda: store.ids == {"two": "two"})
@@ -151,7 +174,7 @@ async def test_many_are_written_in_slices() -> None:
         for number in range(450):
             shell.enter(a_session(str(number)))
         await until(lambda: len(store.rows) == 450)
-        assert store.said[2:] == ["write 200", "write 200", "write 50"]
+        assert store.said[2:] == ["update 200", "update 200", "update 50"]
 
 
 async def test_sessions_that_are_older_than_the_store_are_written(tmp_path: Path) -> None:
@@ -175,6 +198,58 @@ async def test_uses_are_noted_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
         shell.core.ledger.touched[session] = None
         await until(lambda: next(iter(store.rows.values())).last_used == NOW + 7)
         assert not shell.core.ledger.touched
+
+
+async def test_only_what_is_used_is_taken_from_another_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATER", 0.05)
+    store = Fake()
+    async with running(store) as shell:
+        session = shell.enter(a_session("one"))
+        await until(lambda: store.rows)
+        store.moved = set(store.rows)
+        shell.core.ledger.remap(session, "one-1")
+        shell.core.reporter.changed(session)
+        await until(lambda: store.said.count("update 1") == 2)
+        assert store.ids == {"one": "one"}
+        assert await shell.keeping.elsewhere(session)
+        shell.core.ledger.touched[session] = None
+        store.problem = Problem("not now", final=False)
+        await until(lambda: "write 1" in store.said)
+        with pytest.raises(Problem):
+            await shell.keeping.elsewhere(session)
+        store.problem = None
+        await until(lambda: store.ids == {"one": "one-1"})
+        assert not await shell.keeping.elsewhere(session)
+
+
+async def test_a_session_whose_client_is_connected_here_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another proxy may have it for its client's requests: that one does not see that the client listens here."""
+    monkeypatch.setattr(module, "ROUND", 0.02)
+    store = Fake()
+    async with running(store) as shell:
+        listening, left = shell.enter(a_session("listening")), shell.enter(a_session("left"))
+        connection = shell.core.connected("c", ("10.0.0.9", 1), ("127.0.0.1", 2), NOW)
+        for session in (listening, left):
+            shell.core.ledger.carry(connection, session)
+        await until(lambda: len(store.rows) == 2)
+        connection.sessions.pop(left)
+        store.moved = set(store.rows)
+        store.free = dict(store.rows)
+        before = store.said.count("claim")
+        await until(lambda: store.said.count("claim") > before)
+        assert store.claimed == [(*ENDPOINT, "listening")]
+
+
+async def test_what_is_pushed_out_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "SESSION_LIMIT", 3)
+    store = Fake()
+    async with running(store) as shell:
+        for number in range(3):
+            shell.enter(a_session(f"{number}"))
+        await until(lambda: len(store.rows) == 3)
+        for number in range(3, 6):
+            shell.enter(a_session(f"{number}"))
+        await until(lambda: set(store.ids) == {"3", "4", "5"})
 
 
 async def test_a_session_that_may_return_is_remembered() -> None:
@@ -213,7 +288,7 @@ async def test_the_rest_is_written_at_the_end_also_what_was_under_way() -> None:
     async with running(store) as shell:
         shell.enter(a_session("under way"))
         store.gate.clear()
-        await until(lambda: "write 1" in store.said)
+        await until(lambda: "update 1" in store.said)
         shell.enter(a_session("noted"))
         touched = a_session("touched")
         shell.core.ledger.open(touched, NOW)
@@ -340,7 +415,7 @@ async def test_a_store_that_fails_for_a_while(caplog: pytest.LogCaptureFixture) 
         assert shell.core.ledger.find(ENDPOINT, "theirs") is not None
         store.problem = Problem("it does not answer", final=False)
         session = shell.enter(a_session("later"))
-        await until(lambda: store.said.count("write 1") > 2)
+        await until(lambda: store.said.count("update 1") > 2)
         shell.core.ledger.remap(session, "later-1")
         store.problem = None
         await until(lambda: "later" in store.ids)
@@ -355,13 +430,13 @@ async def test_that_a_store_works_again_is_said_once_all_that_waited_is_written(
     monkeypatch.setattr(module, "ROUND", 0.02)
     store = Fake()
 
-    async def write(rows: Iterable[Row]) -> None:
+    async def update(rows: Iterable[Row]) -> None:
         if full:
             raise Problem("the disk is full", final=False)
-        await written(rows)
+        await updated(rows)
 
-    full, written = True, store.write
-    monkeypatch.setattr(store, "write", write)
+    full, updated = True, store.update
+    monkeypatch.setattr(store, "update", update)
     async with running(store) as shell:
         shell.enter(a_session("one"))
         await until(lambda: caplog.records)

@@ -40,7 +40,7 @@ def _race(path: str, start: Any, results: Any) -> None:
 def test_a_dead_proxy_is_inherited_by_exactly_one_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     dead = opened(path, dead=True)
-    dead.write([a_row(f"session-{n}") for n in range(200)], [])
+    dead.write([a_row(f"session-{n}") for n in range(200)])
     dead.close()
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(4), context.Queue()
@@ -55,7 +55,7 @@ def test_a_dead_proxy_is_inherited_by_exactly_one_process(tmp_path: Path) -> Non
 def test_an_older_file_is_brought_up_to_date_and_a_newer_one_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     old = opened(path)
-    old.write([a_row()], [])
+    old.write([a_row()])
     old.leave()
     steps = (*MIGRATIONS, "ALTER TABLE sessions ADD COLUMN note TEXT NOT NULL DEFAULT ';'; CREATE TABLE more (x)")
     new = opened(path, migrations=steps)
@@ -70,7 +70,7 @@ def test_an_older_file_is_brought_up_to_date_and_a_newer_one_left_alone(tmp_path
 def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     old = opened(path)
-    old.write([a_row()], [])
+    old.write([a_row()])
     old.leave()
     with pytest.raises(Unusable):
         opened(path, migrations=(*MIGRATIONS, "DROP TABLE sessions; CREATE TABLE proxies (x)"))
@@ -181,7 +181,7 @@ async def test_what_is_no_text_is_read_all_the_same(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of files are Unix")
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     file = opened(tmp_path / "new" / "ledger")
-    file.write([a_row()], [])
+    file.write([a_row()])
     modes = {path.name: path.stat().st_mode & 0o777 for path in file.path.parent.iterdir()}
     assert set(modes.values()) == {0o600}, modes
 
@@ -257,3 +257,39 @@ def _fill(path: str, said: Any) -> None:
         return found
 
     said.put(asyncio.run(run()))
+
+
+async def test_what_another_proxy_has_is_left_to_it(tmp_path: Path) -> None:
+    one, two = SqliteStore(tmp_path / "ledger"), SqliteStore(tmp_path / "ledger")
+    await one.open()
+    await two.open()
+    moved, stayed, new = a_row("moved"), a_row("stayed"), a_row("new")
+    await one.write([moved, stayed])
+    keys = [row[:5] for row in (moved, stayed, new)]
+    assert await one.others(keys) == set()
+    assert await two.others(keys) == {moved[:5], stayed[:5]}
+    await two.claim(moved[:5])
+    assert await one.others(keys) == {moved[:5]}
+    # Whatever still changes about it at the first is nobody's business.
+    await one.update([moved._replace(server_id="x"), stayed._replace(server_id="y"), new])
+    assert await one.claim(stayed[:5]) == stayed._replace(server_id="y")
+    assert await one.claim(new[:5]) == new
+    assert await two.claim(moved[:5]) == moved
+    one.leave([moved._replace(server_id="x"), new._replace(server_id="z")], [stayed[:5]], 10)
+    assert await two.claim(moved[:5]) == moved
+    assert await two.take_over() == [new._replace(server_id="z")]
+
+
+async def test_of_a_proxy_that_is_no_more_nothing_is_left_to_it(tmp_path: Path) -> None:
+    one, gone = SqliteStore(tmp_path / "ledger"), SqliteStore(tmp_path / "ledger", a_proxy(dead=True))
+    await one.open()
+    await gone.open()
+    rows = [a_row(f"session-{number}") for number in range(2)]
+    await one.write(rows)
+    for row in rows:
+        await gone.claim(row[:5])
+    assert await one.take_over(lambda row: False) == []
+    assert await one.others([row[:5] for row in rows]) == set()
+    await one.update([rows[0]._replace(server_id="x")])
+    assert await one.take_over() == [rows[1]]
+    assert await one.claim(rows[0][:5]) == rows[0]._replace(server_id="x")

@@ -265,9 +265,7 @@ class Core:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
             if self.ledger.listens_no_more(session, x.id) and finish is Finish.CLIENT and not session.streams:
-                session.stream_aborted_at = now
-                self.ledger.touched[session] = None
-                self.ending.evidence.watch(session, now)
+                self.ending.aborted(session)
             if x.verb == "DELETE":
                 if finish is not Finish.COMPLETE and not x.stranger:
                     self.ending.cut_off(session, finish)
@@ -391,5 +389,6 @@ class Core:
 
     def _forget(self, session: Session) -> None:
         """A session is over, or known no more."""
+        self.reporter.changed(session)
         self._recovery.forget(session)
         self.ending.evidence.forget(session)

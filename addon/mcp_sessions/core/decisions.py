@@ -93,6 +93,8 @@ class Request:
     """Seconds within which it must be answered."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     content: bytes = field(default=b"", repr=False)
+    unless_elsewhere: bool = False
+    """Not to be sent if another proxy sees to the session's end by now; nor if that can't be known."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +129,8 @@ class Outcome:
     headers: HeaderMap | None = None
     answer: Body | None = None
     problem: str = ""
+    elsewhere: bool = False
+    """It was not sent: another proxy sees to the session's end."""
 
     @property
     def said(self) -> str:

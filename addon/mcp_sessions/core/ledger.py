@@ -160,7 +160,7 @@ class Ledger:
         place = self.place(session.endpoint, now)
         before = place.sessions.get(session.client_id)
         if before is not None:
-            self._evict(before)
+            self.evict(before)
         session.endpoint = place.endpoint  # one object for all
         place.sessions[session.client_id] = session
         if session.mapped:
@@ -201,7 +201,7 @@ class Ledger:
         """Forget a session for want of room."""
         if session not in self._over and session not in self._left:
             self.crowded(session, now)
-        self._evict(session)
+        self.evict(session)
 
     def remap(self, session: Session, server_id: str) -> None:
         """Give a session the id of its next generation at the server."""
@@ -272,7 +272,8 @@ class Ledger:
         session.recoveries += 1
         self.recovered += 1
 
-    def _evict(self, session: Session) -> None:
+    def evict(self, session: Session) -> None:
+        """Forget a session, whatever becomes of it."""
         self._unindex(session)
         self.evicted(session)
 

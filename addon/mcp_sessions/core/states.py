@@ -266,6 +266,7 @@ class DeleteTrigger(StrEnum):
     EXHAUSTED = "tried often enough"
     DUE = "due"
     MOOT = "not needed any more"
+    ELSEWHERE = "another proxy sees to it"
 
 
 D, DT = DeleteState, DeleteTrigger
@@ -279,6 +280,7 @@ DELETE: dict[DeleteState, dict[DeleteTrigger, DeleteState]] = {
         DT.AGAIN: D.BACKOFF,
         DT.REFUSED: D.REFUSED,
         DT.EXHAUSTED: D.GIVEN_UP,
+        DT.ELSEWHERE: D.DROPPED,
     },
     D.BACKOFF: {DT.DUE: D.QUEUED, DT.MOOT: D.DROPPED},
     D.DONE: {},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Protocol
 
 from ..core.core import Core
-from ..core.decisions import DELIVER, Decision, Release, Send
+from ..core.decisions import DELIVER, Decision, Outcome, Release, Request, Send
+from ..core.session import Session
 from ..wire.text import printable
 from . import clock
 from .failing import described
@@ -17,12 +20,20 @@ from .tasks import Tasks
 logger = logging.getLogger(__name__)
 
 
+class Memory(Protocol):
+    """What is known of the proxies that share a ledger."""
+
+    async def elsewhere(self, session: Session) -> bool:
+        """Whether another proxy sees to the end of a session."""
+
+
 class Effects:
     """Fetches the core's effects: to be asked after every input. All methods are for the event loop."""
 
-    def __init__(self, core: Core, own: OwnRequests) -> None:
+    def __init__(self, core: Core, own: OwnRequests, memory: Callable[[], Memory | None]) -> None:
         self.core = core
         self._own = own
+        self._memory = memory
         self._tasks = Tasks()
         self._waiting: dict[str, tuple[Live, asyncio.Future[Decision]]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -55,11 +66,14 @@ class Effects:
             self._set_timer(due)
 
     async def _send(self, send: Send) -> None:
-        outcome = await self._own.send(send.request)
+        request, memory = send.request, self._memory()
+        outcome = await _elsewhere(request, memory) if request.unless_elsewhere and memory is not None else None
+        if outcome is None:
+            outcome = await self._own.send(request)
         try:
             self.core.sent(send.tag, outcome, clock.now())
         except Exception as e:
-            logger.error(f"mcp: error in what follows {send.request.what}: {described(e)}")
+            logger.error(f"mcp: error in what follows {request.what}: {described(e)}")
         self.fetch()
 
     def _set_timer(self, due: float | None) -> None:
@@ -136,3 +150,12 @@ class Effects:
         except TimeoutError:
             pass
         return self.core.ending.left
+
+
+async def _elsewhere(request: Request, memory: Memory) -> Outcome | None:
+    """What came of a request that is no matter of this proxy's any more; None if it is to be sent."""
+    try:
+        async with asyncio.timeout(request.patience):
+            return Outcome(elsewhere=True) if await memory.elsewhere(request.session) else None
+    except Exception as e:
+        return Outcome(problem=f"it is not known whether another proxy has the session ({type(e).__name__})")

@@ -6,6 +6,9 @@ A session that has changed is noted, and soon its row is made, with all that has
 than one write under way, and never more to be written than there are sessions. One that is over is forgotten instead.
 A store that fails for a while (a `Problem` that is not final) is asked again, with what has changed meanwhile.
 
+A session that several proxies know is one's alone: that one's through which it was used last, or who holds a connection
+of its client's. Whoever only notes a change of it changes nothing then, and asks before it ends it.
+
 Rows come in from three sides: at the start all that nobody has, for this proxy may be the successor of the one that
 left them; every few seconds those that nobody has and that are to be ended; and the one that a client asks for by an id
 that the ledger does not know. Whatever comes in is given to the core, which has the last word.
@@ -19,6 +22,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from functools import cache
 from itertools import batched, islice
+from typing import NamedTuple
 
 from ..core.client import Client
 from ..core.core import Core
@@ -65,6 +69,15 @@ CLOSING = 3.0
 """Seconds that the last writes may take."""
 
 ERROR = "mcp: error while keeping sessions"
+
+
+class Due(NamedTuple):
+    """What the store is to be told."""
+
+    used: list[Row]
+    changed: list[Row]
+    over: list[Key]
+    evicted: list[Key]
 
 
 class Keeping:
@@ -127,6 +140,17 @@ class Keeping:
             task.add_done_callback(lambda task: self._answered(key, task))
         await asyncio.wait({task})
 
+    async def elsewhere(self, session: Session) -> bool:
+        """Whether another proxy sees to the end of a session.
+
+        Raises:
+            Problem: it can't be known now.
+        """
+        if self._ended or not self._opened:
+            return False
+        key = key_of(session)
+        return key in await self._store.others([key])
+
     def _answered(self, key: Key, task: asyncio.Task[bool]) -> None:
         del self._asking[key]
         if not task.cancelled() and task.result():
@@ -140,12 +164,10 @@ class Keeping:
         if self._ended:
             return
         self._end()
-        for session in self._core.ledger.touched:
-            self._note(session)
-        rows, keys = self._made([*self._writing, *self._noted])
+        due = self._made([*self._writing, *self._noted, *self._core.ledger.touched])
         self._noted.clear()
         try:
-            self._store.leave(rows, keys, CLOSING)
+            self._store.leave([*due.used, *due.changed], due.over, CLOSING)
         except Problem as e:
             logger.warning(f"mcp: {e}")
 
@@ -226,10 +248,8 @@ class Keeping:
                 )
 
     async def _note_uses(self) -> None:
-        touched = self._core.ledger.touched
-        for session in touched:
+        for session in self._core.ledger.touched:
             self._follow(session)
-        touched.clear()
 
     async def _write_on(self) -> None:
         while True:
@@ -245,40 +265,55 @@ class Keeping:
         self._writing = list(islice(self._noted, ROWS_AT_ONCE))
         for session in self._writing:
             del self._noted[session]
-        rows, keys = self._made(self._writing)
+        touched = self._core.ledger.touched
+        used = [session for session in self._writing if session in touched]
+        due = self._made(self._writing)
         try:
-            if rows:
-                await self._store.write(rows)
-            if keys:
-                await self._store.forget(keys)
+            if due.used:
+                await self._store.write(due.used)
+            if due.changed:
+                await self._store.update(due.changed)
+            if due.over:
+                await self._store.forget(due.over)
+            if due.evicted:
+                await self._store.drop(due.evicted)
         except Exception as e:
             writing, self._writing = self._writing, []
             if isinstance(e, Problem):
                 self._noted = dict.fromkeys([*writing, *self._noted])
+                touched.update(dict.fromkeys(used))
             raise
         self._writing = []
 
-    def _made(self, sessions: Iterable[Session]) -> tuple[list[Row], list[Key]]:
-        """The rows of these sessions, and the keys of those that need not be remembered any more."""
-        rows, keys = [], []
+    def _made(self, sessions: Iterable[Session]) -> Due:
+        """What is to be told of these sessions; those that were used are so no more."""
+        due, ledger = Due([], [], [], []), self._core.ledger
         for session in dict.fromkeys(sessions):
-            present = self._core.ledger.find(session.endpoint, session.client_id)
+            used = session in ledger.touched
+            ledger.touched.pop(session, None)
+            present = ledger.find(session.endpoint, session.client_id)
             if present is not None and present is not session:
                 continue  # the row is another session's by now, which its client knows by the same id
             try:
                 if session.over and not self._core.ending.may_return(session):
-                    keys.append(key_of(session))
+                    due.over.append(key_of(session))
+                elif present is None:
+                    due.evicted.append(key_of(session))
                 else:
-                    rows.append(row_of(session, self._place))
+                    (due.used if used else due.changed).append(row_of(session, self._place))
             except Exception as e:  # the others are to be remembered all the same
                 self._complain(f"{ERROR}: {type(e).__name__}")
-        return rows, keys
+        return due
 
     # From the store to the core
 
     async def _look_round(self) -> None:
         gone, idle_since = cache(self._place.gone), self._clock() - self._core.ending.policy.end_after_idle
         await self._take(await self._store.take_over(lambda row: to_be_ended(row, gone, idle_since)))
+        held = {session: None for one in list(self._core.ledger.connections.values()) for session in one.sessions}
+        for some in batched(held, ROWS_AT_ONCE):
+            for key in await self._store.others([key_of(session) for session in some]):
+                await self._store.claim(key)  # what that proxy knows of it stands
 
     async def _claim(self, key: Key) -> None:
         row = await self._store.claim(key)

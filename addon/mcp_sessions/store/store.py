@@ -26,8 +26,9 @@ class Problem(Exception):
 class Store(Protocol):
     """One proxy's way to rows that outlive it, and that other proxies may see.
 
-    A row belongs to the proxy that wrote or claimed it last. Where proxies are many, each row of one that has left, or
-    that is dead, goes to exactly one of those that ask for it. Text may hold any code point, lone surrogates too.
+    A row belongs to the proxy that wrote or claimed it last, and only that one sees to the end of its session. Where
+    proxies are many, each row of one that has left, or that is dead, goes to exactly one of those that ask for it. Text
+    may hold any code point, lone surrogates too.
 
     All methods are called in one event loop, `open` before all others and `leave` last. None but `leave` may block. A
     call may be cancelled at any time, after which it is not known whether it was done. Calls may overlap; what one
@@ -63,8 +64,24 @@ class Store(Protocol):
             Problem: it can't be known.
         """
 
+    async def others(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions whose end is the matter of another proxy, which is neither dead nor has left.
+
+        Empty where the proxies consult each other about it.
+
+        Raises:
+            Problem: it can't be known.
+        """
+
     async def write(self, rows: Iterable[Row]) -> None:
-        """Remember these rows, in the place of those with the same keys, as this proxy's.
+        """Remember these rows, in the place of those with the same keys, as this proxy's, whoever had them.
+
+        Raises:
+            Problem: they are not remembered, or not all.
+        """
+
+    async def update(self, rows: Iterable[Row]) -> None:
+        """The same, but of `others` nothing is changed.
 
         Raises:
             Problem: they are not remembered, or not all.
@@ -77,8 +94,15 @@ class Store(Protocol):
             Problem: they are not forgotten, or not all.
         """
 
+    async def drop(self, keys: Iterable[Key]) -> None:
+        """Forget those of these rows that are this proxy's: it has no room for their sessions, which may live on.
+
+        Raises:
+            Problem: they are not forgotten, or not all.
+        """
+
     def leave(self, rows: Iterable[Row], keys: Iterable[Key], within: float) -> None:
-        """Remember these rows, forget these keys, and let go of all that is this proxy's: it is free to be taken over.
+        """`update` these rows, `forget` these keys, and let go of all that is this proxy's: others may take it over.
 
         Not a coroutine, as the event loop may not go on: blocks, for `within` seconds at most.
 

@@ -15,6 +15,7 @@ from ..session import Session
 from ..states import ClientSide, DeleteState, DeleteTrigger, Reason, ServerSide, Trigger, Why
 from .delete_answers import read, wait
 from .deletions import GAP, LIMIT, Deletion, Deletions
+from .evidence import CERTAIN
 
 UNSUPPORTED = DeleteState.UNSUPPORTED.value
 
@@ -87,6 +88,8 @@ class Asking:
     def _send(self, deletion: Deletion) -> None:
         session = deletion.session
         deletion.fire(DeleteTrigger.SENDING)
+        # What is only likely may look otherwise to a proxy that the client went to.
+        likely = deletion.final and deletion.reason.kind not in CERTAIN and deletion.reason.kind is not Why.BY_HAND
         # The URL and headers of the latest request: with the latest credentials.
         request = Request(
             "DELETE session",
@@ -96,6 +99,7 @@ class Asking:
             session,
             self.policy.end_timeout,
             h.of_session(deletion.server_id, session.revision),
+            unless_elsewhere=likely,
         )
         self._outbox.send(request, deletion)
 
@@ -106,6 +110,12 @@ class Asking:
         now, session, status = self._reporter.now, deletion.session, outcome.status
         self.queue.over(deletion, now + GAP if self.queue.waits else now)
         final = deletion.final and deletion.server_id == session.server_id
+        if outcome.elsewhere:
+            deletion.fire(DeleteTrigger.ELSEWHERE)
+            if final and session.standing.server is ServerSide.DELETING:  # nobody has used it here meanwhile
+                self._reporter.change(session, "left to another proxy", "it was used there")
+                self._ledger.evict(session)
+            return
         row, place = read(status, outcome.said), self._ledger.place(session.endpoint, now)
         why = f"DELETE answered {status}" if status else outcome.problem or "no answer"
         seconds = None

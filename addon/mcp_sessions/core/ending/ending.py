@@ -126,6 +126,12 @@ class Ending:
             how = "was cut off" if finish is Finish.CLIENT else "was not answered"
             self._end(session, Reason(Why.DELETE_CUT, f"its client's DELETE {how}"))
 
+    def aborted(self, session: Session) -> None:
+        """The client itself has hung up its last GET stream."""
+        session.stream_aborted_at = self._reporter.now
+        self._reporter.changed(session)
+        self.evidence.watch(session, self._reporter.now)
+
     def returned(self, session: Session, x: Exchange) -> None:
         """Somebody uses a session whose client was taken for gone: it goes on."""
         if x.verb == "DELETE" or x.client.gone:

@@ -121,6 +121,10 @@ class RedisStore:
         row = self.read(found) if found else None
         return row if isinstance(row, Shared) else None
 
+    async def others(self, keys: Iterable[Key]) -> set[Key]:  # noqa: ARG002  # a Store has them
+        """None: before a session is ended more is asked for than whose it is."""
+        return set()
+
     async def write(self, rows: Iterable[Row]) -> None:
         """Remember these rows, those excepted of which more is stored."""
         await self._do(self._write(list(rows)))
@@ -133,6 +137,16 @@ class RedisStore:
             await asyncio.sleep(0)
         if behind:
             self.behind(behind)
+
+    async def update(self, rows: Iterable[Row]) -> None:
+        """Remember these rows, those excepted of which more is stored."""
+        await self.write(rows)
+
+    async def drop(self, keys: Iterable[Key]) -> None:
+        """Forget those of these rows that are this proxy's alone."""
+        calls = [self._call(scripts.DROP, self.name(key)) for key in keys]
+        if calls:
+            await self._do(self._ordered.run_all(calls))
 
     async def forget(self, keys: Iterable[Key]) -> None:
         """These sessions are over."""

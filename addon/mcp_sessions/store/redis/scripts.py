@@ -130,6 +130,21 @@ return 1
 """
 )
 
+DROP = (
+    _COMMON
+    + """
+-- This proxy has no room for a session: its hash. What others know of it stays.
+local h = ARGV[3]
+if redis.call('HGET', session(h), 'proxy') ~= me then return 0 end
+for _, field in ipairs(redis.call('HKEYS', session(h))) do
+  if string.sub(field, 1, 2) == 'v:' and field ~= 'v:' .. me then return 0 end
+end
+redis.call('DEL', session(h))
+redis.call('SREM', owned(me), h)
+return 1
+"""
+)
+
 LEASE = (
     _COMMON
     + """

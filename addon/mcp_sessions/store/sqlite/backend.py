@@ -45,13 +45,25 @@ class SqliteStore:
         """The row of this session, whoever has it."""
         return await self._do(lambda: self._file.claim(key))
 
+    async def others(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions that another proxy has."""
+        return await self._do(lambda: self._file.others(keys))
+
     async def write(self, rows: Iterable[Row]) -> None:
-        """Remember these rows."""
-        await self._do(lambda: self._file.write(rows, ()))
+        """Remember these rows, whoever had them."""
+        await self._do(lambda: self._file.write(rows))
+
+    async def update(self, rows: Iterable[Row]) -> None:
+        """Remember these rows, but for those that another proxy has."""
+        await self._do(lambda: self._file.update(rows))
 
     async def forget(self, keys: Iterable[Key]) -> None:
         """Forget the rows with these keys."""
-        await self._do(lambda: self._file.write((), keys))
+        await self._do(lambda: self._file.update((), keys))
+
+    async def drop(self, keys: Iterable[Key]) -> None:
+        """Forget those of these rows that are this proxy's."""
+        await self._do(lambda: self._file.drop(keys))
 
     def leave(self, rows: Iterable[Row], keys: Iterable[Key], within: float) -> None:
         """Write the last, let go of all, and close the file."""
@@ -59,7 +71,7 @@ class SqliteStore:
         def leave() -> None:
             if not self._file.is_open:  # it ends before it has quite begun
                 self._file.open()
-            self._file.write(rows, keys)
+            self._file.update(rows, keys)
             self._file.leave()
 
         try:

@@ -36,13 +36,19 @@ def _value(column: str) -> str:
     return "CAST(? AS TEXT)" if _TYPES[column] in (str, str | None) else "?"
 
 
+_SOMEBODYS = "proxy <> ? AND proxy IN (SELECT id FROM proxies)"
+"""Another proxy has it, which is still entered."""
+
 _UPSERT = (
     f"INSERT INTO sessions ({_COLUMNS}, proxy) VALUES ({', '.join(map(_value, Row._fields))}, ?) "  # noqa: S608  # constants
     f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in (*Row._fields[len(KEY) :], "proxy"))
 )
+_UPDATE = f"{_UPSERT} WHERE NOT ({_SOMEBODYS})"  # constants
 _BY_KEY = " AND ".join(f"{column} = {_value(column)}" for column in KEY)
 _DELETE = f"DELETE FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
+_DROP = f"{_DELETE} AND proxy = ?"
+_OTHERS = f"SELECT 1 FROM sessions WHERE {_BY_KEY} AND {_SOMEBODYS}"  # noqa: S608  # constants
 _CLAIM = f"UPDATE sessions SET proxy = ? WHERE {_BY_KEY}"  # noqa: S608  # constants
 
 
@@ -170,11 +176,28 @@ class File:
             transaction.execute(_CLAIM, (self._proxy.id, *bound))
         return _row(found)
 
-    def write(self, rows: Iterable[Row], over: Iterable[Key]) -> None:
-        """Remember these rows, and forget the sessions that are over, by their keys."""
+    def others(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions that another proxy has."""
+        assert self._connection is not None
+        find = self._connection.execute  # no transaction: who only reads waits for nobody
+        return {key for key in keys if find(_OTHERS, (*map(_bound, key), self._proxy.id)).fetchone() is not None}
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Remember these rows as this proxy's, whoever had them."""
         with self._transaction() as transaction:
             transaction.executemany(_UPSERT, [(*map(_bound, row), self._proxy.id) for row in rows])
+
+    def update(self, rows: Iterable[Row], over: Iterable[Key] = ()) -> None:
+        """Remember these rows, but for those that another has; and forget the sessions that are over, by their keys."""
+        me = self._proxy.id
+        with self._transaction() as transaction:
+            transaction.executemany(_UPDATE, [(*map(_bound, row), me, me) for row in rows])
             transaction.executemany(_DELETE, [tuple(map(_bound, key)) for key in over])
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget those of these rows that are this proxy's."""
+        with self._transaction() as transaction:
+            transaction.executemany(_DROP, [(*map(_bound, key), self._proxy.id) for key in keys])
 
     def leave(self) -> None:
         """Let go of all sessions, for this proxy ends: they are free to be taken over."""
