@@ -109,12 +109,16 @@ def test_nothing_of_a_large_initialize_is_kept() -> None:
 
 
 def test_an_id_that_no_server_gave_is_never_deleted() -> None:
-    world = World(mcp_end_at_exit="all")
+    world = World(mcp_end_at_exit="all", mcp_recover_timeout=60)
     peer = Peer(7)
     for number in range(20):
         world.lose(world.call(f"guessed-{number}-one-two", peer=peer)[0])
-    for session in list(world.core.ledger.sessions.values()):
-        world.shake(session, None)  # the server does not even shake hands
+    turns = 0
+    while world.shaking:
+        turns += 1
+        world.shake(world.shaking[0], None)  # the server does not even shake hands
+        world.wait(2)
+    assert turns == 20
     world.dies(peer)
     world.core.exits(world.now)
     while world.core.ending.busy and not world.deleting:

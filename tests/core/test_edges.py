@@ -14,7 +14,6 @@ from mcp_sessions.core.decisions import HOLD, Deliver
 from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.ledger import OWNERS_LIMIT
 from mcp_sessions.core.observer import Nobody
-from mcp_sessions.core.recovery.limits import Limits
 from mcp_sessions.core.session import Session
 from mcp_sessions.core.states import State
 
@@ -124,8 +123,6 @@ def test_a_reload_while_a_session_is_restored_keeps_what_the_server_has_made() -
 
 def test_recoveries_under_way_cost_others_nothing() -> None:
     world = World(mcp_recover_timeout=600)
-    limits = Limits(handshakes_per_client_minute=100_000)
-    world.core._recovery.limits = world.core._recovery._troubles.limits = limits
     healthy = Peer(pid=2, connection="c2")
     world.open("a-healthy-session", peer=healthy)
 

@@ -424,12 +424,18 @@ def test_a_session_that_keeps_dying_rests() -> None:
     assert world.lose(world.call(ID)[0]) == HOLD
 
 
-def test_handshakes_of_a_client_are_limited_by_the_minute() -> None:
+def test_a_session_is_not_brought_back_more_than_60_times_a_minute() -> None:
     world = World()
-    sessions = [world.open(f"session-number-{n:03}") for n in range(70)]
-    outcomes = [type(world.lose(world.call(session.client_id)[0])) for session in sessions]
-    assert outcomes.count(Hold) == 60
-    assert outcomes[60:] == [Deliver] * 10
+    session = world.open(ID)
+    for n in range(60):
+        x, _ = world.call(ID)
+        assert world.lose(x) == HOLD
+        world.shake(session, f"new-{n}")
+        world.works(x)
+    assert world.lose(world.call(ID)[0]) == Deliver()
+    assert any("60 times within a minute" in line for line in world.lines())
+    world.now += 60
+    assert world.lose(world.call(ID)[0]) == HOLD
 
 
 def test_waiting_requests_are_limited() -> None:

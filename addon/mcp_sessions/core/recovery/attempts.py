@@ -23,7 +23,9 @@ class Attempt:
     carried: Fields = field(repr=False)
     deadline: float
     x: Exchange | None = None
-    """The exchange that it was begun for."""
+    """The exchange that it is for."""
+    begun: float | None = None
+    """When its `initialize` went out first; none while it waits for its turn."""
     waiting: dict[str, tuple[Exchange, Treatment | None]] = field(default_factory=dict)
     steps: deque[Step] = field(default_factory=deque)
     """What is still to be sent."""
@@ -32,7 +34,7 @@ class Attempt:
     refusals: int = 0
     """How often the server could not be reached for it."""
     due: float | None = None
-    """When to try again then."""
+    """When to try again then, or to ask again whose turn it is."""
     over: bool = False
 
     @property

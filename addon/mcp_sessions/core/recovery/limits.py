@@ -15,7 +15,18 @@ class Limits:
 
     attempts_per_exchange: int = 3
     waiting_per_session: int = 1000
-    handshakes_per_client_minute: int = 60
+    handshakes: int = 8
+    """Under way at one endpoint, to begin with; the others wait for their turn."""
+    handshakes_at_most: int = 64
+    slow: float = 1.0
+    """Handshakes that take longer make room for more of them."""
+    waiting_per_endpoint: int = 10_000
+    pace: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """How long after the n-th handshake in a row that came to nothing the next one at that endpoint may begin."""
+    storms: int = 1_000
+    """Endpoints of which it is remembered how their handshakes go."""
+    recoveries_per_minute: int = 60
+    """Of one session."""
     deaths: int = 3
     """Generations in a row that were lost before a single request had succeeded."""
     rest: float = 60.0
@@ -35,7 +46,7 @@ class Limits:
     pages: int = 20
     """Pages of a list that are read."""
     troubles: int = 10_000
-    """Sessions, and clients, of which it is remembered what went wrong lately."""
+    """Sessions of which it is remembered what went wrong lately."""
 
 
 MINUTE = 60.0
@@ -58,7 +69,8 @@ class Trouble:
     failures: int = 0
     """Handshakes in a row that failed."""
     deaths: int = 0
-    recoveries: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    recoveries: deque[float] = field(default_factory=deque)
+    """When it was brought back, the latest last, and never more than the limit of a minute."""
     thrash_said: float = float("-inf")
 
     def fire(self, trigger: RecoveryTrigger) -> None:
@@ -67,12 +79,11 @@ class Trouble:
 
 
 class Troubles:
-    """What went wrong lately, by session and by client; bounded. It has no clock: times come with what it is told."""
+    """What went wrong lately, by session; bounded. It has no clock: times come with what it is told."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._sessions: dict[Session, Trouble] = {}
-        self._minutes: dict[str, deque[float]] = {}
 
     def of(self, session: Session) -> Trouble:
         """What is known of a session."""
@@ -96,15 +107,17 @@ class Troubles:
         """The session is over."""
         self._sessions.pop(session, None)
 
-    def worked(self, session: Session) -> None:
-        """A request of this session's present generation was answered with success."""
+    def worked(self, session: Session) -> bool:
+        """A request of this session's present generation was answered with success; whether there was any trouble."""
         trouble = self._sessions.get(session)
-        if trouble is not None:
-            trouble.deaths = trouble.failures = 0
-            trouble.fire(RecoveryTrigger.WORKED)
+        if trouble is None:
+            return False
+        trouble.deaths = trouble.failures = 0
+        trouble.fire(RecoveryTrigger.WORKED)
+        return True
 
-    def begin(self, session: Session, client: str, now: float) -> None:
-        """A handshake is to begin on behalf of this client.
+    def begin(self, session: Session, now: float) -> None:
+        """A handshake is to begin.
 
         Raises:
             GaveUp: when it may not.
@@ -115,12 +128,8 @@ class Troubles:
         if trouble.state is RecoveryState.BACKOFF:
             why = f"{trouble.failures} handshakes failed" if trouble.failures else "it keeps dying at its first use"
             raise GaveUp(f"{why}; next attempt in {trouble.until - now:.1f} s")
-        minute = self._minutes.setdefault(client, deque(maxlen=self.limits.handshakes_per_client_minute))
-        if len(minute) == minute.maxlen and now - minute[0] < MINUTE:
-            raise GaveUp(f"{len(minute)} handshakes for this client within a minute")
-        minute.append(now)
-        if len(self._minutes) > self.limits.troubles:
-            self._minutes.pop(next(iter(self._minutes)))
+        if len(trouble.recoveries) >= self.limits.recoveries_per_minute and now - trouble.recoveries[0] < MINUTE:
+            raise GaveUp(f"brought back {len(trouble.recoveries)} times within a minute")
         trouble.fire(RecoveryTrigger.BEGUN)
 
     def begin_by_hand(self, session: Session) -> None:
@@ -135,6 +144,8 @@ class Troubles:
         trouble.fire(RecoveryTrigger.RESTORED)
         trouble.failures = 0
         trouble.recoveries.append(now)
+        if len(trouble.recoveries) > self.limits.recoveries_per_minute:
+            trouble.recoveries.popleft()
         lately = sum(1 for time in trouble.recoveries if now - time < MINUTE)
         if lately < self.limits.thrash or now - trouble.thrash_said < MINUTE:
             return 0
@@ -148,6 +159,11 @@ class Troubles:
         trouble.failures += 1
         steps = self.limits.backoff
         trouble.until = now + steps[min(trouble.failures, len(steps)) - 1]
+
+    def recovered_at(self, session: Session) -> float:
+        """When it was brought back last, as far as that is remembered."""
+        trouble = self._sessions.get(session)
+        return trouble.recoveries[-1] if trouble is not None and trouble.recoveries else float("-inf")
 
     def died_young(self, session: Session, now: float) -> bool:
         """The session was lost before its present generation answered anything; whether it is to rest now."""

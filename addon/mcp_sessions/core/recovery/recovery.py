@@ -10,7 +10,8 @@ again. Whoever hangs up is taken off the list and nothing is sent for it.
 A handshake is `initialize` (INITIALIZING), then `notifications/initialized`, then all that the old session held, a few
 messages at a time (RESTORING). Only the first decides whether there is a new session; what can't be restored is said.
 
-Attempts are limited in every direction: see `limits`.
+What is said in it is the matter of `shaking`, whose turn it is that of `storms`. Attempts are limited in every
+direction: see `limits`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from __future__ import annotations
 from ...wire import headers as h
 from ...wire.jsonrpc import Kind, dump
 from ...wire.sse import encode
-from ...wire.text import printable
-from ..decisions import DELIVER, HOLD, PASS, Decision, Deliver, Forward, Outcome, Reply, Request, Resend
+from ..decisions import DELIVER, HOLD, PASS, Decision, Deliver, Forward, Outcome, Reply, Resend
 from ..ending.ending import Ending
 from ..exchange import Exchange
 from ..ledger import Ledger
@@ -28,16 +28,14 @@ from ..outbox import Outbox
 from ..policy import Policy
 from ..records import Weight
 from ..reporter import Reporter
-from ..session import Session, packed
-from ..states import ClientSide, RecoveryState, RecoveryTrigger, ServerSide, Trigger
-from . import handshake
-from .attempts import Attempt, Attempts
+from ..session import Session
+from ..states import ClientSide, ServerSide, Trigger
+from .attempts import Attempt
 from .dialects import Reading
 from .handshake import Step
 from .limits import GaveUp, Limits, Troubles
 from .replay import Treatment, anew, outcome_for, treatment
-from .server_state import compare
-from .unreachable import Patience, may_pass
+from .shaking import Shaking
 
 
 class Recovery:
@@ -55,14 +53,14 @@ class Recovery:
     ) -> None:
         self.policy = policy
         self.limits = limits or Limits()
-        self.attempts = Attempts()
-        self._patience = Patience()
         self._troubles = Troubles(self.limits)
         self._ledger = ledger
         self._reporter = reporter
         self._observer = observer
         self._outbox = outbox
         self._ending = ending
+        self.shaking = Shaking(self.limits, self._troubles, ledger, reporter, outbox, ending, self._ended)
+        self.attempts = self.shaking.attempts
 
     # What happens to exchanges
 
@@ -109,9 +107,12 @@ class Recovery:
                 raise GaveUp("the session has answered meanwhile")
         at_first_use = session.generation > 0 and session.answered == session.answered_before
         alive = session.standing.server is ServerSide.ALIVE
-        died_young = at_first_use and x.generation == session.generation and alive
-        if died_young and self._troubles.died_young(session, self._reporter.now):
-            self._reporter.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
+        if at_first_use and x.generation == session.generation and alive:
+            now = self._reporter.now
+            if self._troubles.of(session).deaths == 0:  # what follows is limited session by session
+                self.shaking.storms.failed(session.endpoint, self._troubles.recovered_at(session), now)
+            if self._troubles.died_young(session, now):
+                self._reporter.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
         if not _recoverable(session):
             raise GaveUp(f"the session is {session.state}")
         what = treatment(x, self.policy.recover, unprocessed=reading.unprocessed)
@@ -129,10 +130,9 @@ class Recovery:
             return HOLD, False
         if x.generation < session.generation:
             return self._sent_again(x, outcome_for(session, what)), False
-        self._troubles.begin(session, x.client.label, self._reporter.now)
-        self.attempts[session] = self._attempt(session, x.url, h.carried_over(x.headers))
-        self.attempts[session].x = x
-        self.attempts[session].waiting[x.id] = (x, what)
+        self.shaking.storms.admit(session.endpoint)
+        self._troubles.begin(session, self._reporter.now)
+        self._attempt(session, x.url, h.carried_over(x.headers), x).waiting[x.id] = (x, what)
         return HOLD, True
 
     def initialize_refused(self, x: Exchange) -> Decision:
@@ -159,16 +159,18 @@ class Recovery:
 
     def worked(self, session: Session) -> None:
         """A request of this session's present generation was answered with success."""
-        self._troubles.worked(session)
+        if self._troubles.worked(session):
+            self.shaking.worked(session.endpoint)
 
     def forget(self, session: Session) -> None:
         """The session is over, or known no more: whoever waits for it waits no more."""
         self._troubles.forget(session)
         attempt = self.attempts.get(session)
-        if attempt is not None:
-            self.attempts.take_off(attempt)
-        for x, what in attempt.waiting.values() if attempt is not None else ():
+        if attempt is None:
+            return
+        for x, what in attempt.waiting.values():
             self._outbox.release(x, PASS if what is None else DELIVER)
+        self.shaking.give_up(attempt)
 
     # The handshake
 
@@ -183,12 +185,12 @@ class Recovery:
         if session in self.attempts:
             raise ValueError(f"session {session.label} is being brought back already")
         self._troubles.begin_by_hand(session)
-        self.attempts[session] = self._attempt(session, session.url, session.fields)
+        self._attempt(session, session.url, session.fields)
         self._begin(session, "by hand", None)
 
-    def _attempt(self, session: Session, url: str, carried: h.Fields) -> Attempt:
-        attempt = Attempt(session, url, carried, self._reporter.now + self.policy.recover_timeout + self.limits.slack)
-        self.attempts.time(attempt)
+    def _attempt(self, session: Session, url: str, carried: h.Fields, x: Exchange | None = None) -> Attempt:
+        attempt = Attempt(session, url, carried, self._reporter.now + self.policy.recover_timeout, x)
+        self.attempts[session] = attempt
         return attempt
 
     def _begin(self, session: Session, why: str, x: Exchange | None) -> None:
@@ -199,97 +201,22 @@ class Recovery:
             self._reporter.change(session, "initialized anew", why)
         else:
             self._reporter.change(session, "lost", why, x, Weight.WARNING)
-        attempt = self.attempts[session]
-        attempt.steps.append(handshake.opening(session))
-        self._send_some(attempt, 1)
+        self.shaking.enter(self.attempts[session])
 
     def sent(self, step: Step, outcome: Outcome) -> None:
         """A message of a handshake was answered, or was not."""
-        attempt = step.attempt
-        assert isinstance(attempt, Attempt)
-        if self.attempts.get(attempt.session) is not attempt:  # it was given up meanwhile
-            late = handshake.read(outcome).session_id if step.kind is handshake.Kind.INITIALIZE else None
-            if late is not None:
-                self._ending.asking.discard(attempt.session, late)
-            return
-        attempt.under_way -= 1
-        match step.kind:
-            case handshake.Kind.INITIALIZE:
-                self._initialized(attempt, outcome)
-                return
-            case handshake.Kind.INITIALIZED:
-                attempt.steps.extend(handshake.restoring(attempt.session))
-            case handshake.Kind.RESTORE if not outcome.succeeded:
-                self._not_restored(attempt.session, f"{printable(step.what)}: {outcome.why_not}")
-            case handshake.Kind.LIST:
-                self._listed(attempt, step, outcome)
-        self._send_some(attempt, self.limits.at_once)
-        if not attempt.under_way:
+        self.shaking.sent(step, outcome)
+
+    def _ended(self, attempt: Attempt, why_not: str | None) -> None:
+        if why_not is None:
             self._succeeded(attempt)
-
-    def _initialized(self, attempt: Attempt, outcome: Outcome) -> None:
-        session, opened = attempt.session, handshake.read(outcome)
-        if outcome.status is None and may_pass(outcome.problem) and self._waits(attempt):
-            return
-        if opened.session_id is None or opened.result is None:
-            session.note(self._reporter.now, "handshake failed", opened.problem)
-            self._failed(attempt, opened.problem)
-            return
-        for difference in handshake.differences(session.answer, opened.result, session.revision):
-            self._reporter.change(session, "meets another server", difference, weight=Weight.WARNING)
-        session.result = packed(opened.result)
-        self._ledger.remap(session, opened.session_id)
-        self._troubles.of(session).fire(RecoveryTrigger.ANSWERED)
-        attempt.deadline = self._reporter.now + self.limits.restoring
-        self.attempts.time(attempt)
-        attempt.steps.append(handshake.initialized())
-        self._send_some(attempt, 1)
-
-    def _waits(self, attempt: Attempt) -> bool:
-        """The server was not reached: whether the handshake is tried again in a while."""
-        due = self._reporter.now + self._patience.step(attempt.refusals + 1)
-        if due >= attempt.deadline - self.limits.slack:
-            return False
-        attempt.due, attempt.refusals = due, attempt.refusals + 1
-        self.attempts.time(attempt)
-        if attempt.refusals == 1:
-            self._reporter.change(attempt.session, "the handshake waits: its server can't be reached")
-        return True
-
-    def _listed(self, attempt: Attempt, step: Step, outcome: Outcome) -> None:
-        message, listing = outcome.answer.first if outcome.answer else None, step.listing
-        if message is None or message.result is None or listing is None:
-            return  # what can't be read can't be compared
-        found = message.result.get(listing.items)
-        items = step.items + (found if isinstance(found, list) else [])
-        cursor = message.result.get("nextCursor")
-        if isinstance(cursor, str) and step.page + 1 < self.limits.pages:
-            attempt.steps.append(handshake.page_of(listing, cursor, step.page + 1, items))
-        elif compare(attempt.session.holding(), listing, items):
-            detail = f"its {listing.items} are other ones"
-            self._reporter.change(attempt.session, "meets another server", detail)
-
-    def _not_restored(self, session: Session, what: str) -> None:
-        self._reporter.change(session, "not restored in full", what, weight=Weight.WARNING)
-
-    def _send_some(self, attempt: Attempt, at_once: int) -> None:
-        session = attempt.session
-        while attempt.steps and attempt.under_way < at_once:
-            step = attempt.steps.popleft()
-            step.attempt = attempt
-            attempt.under_way += 1
-            first = step.kind is handshake.Kind.INITIALIZE
-            headers = () if first else h.of_session(session.server_id, session.revision)
-            left = attempt.deadline - self.limits.slack - self._reporter.now
-            patience = left if first else self.limits.step
-            request = Request(step.what, "POST", attempt.url, attempt.carried, session, patience, headers, step.body)
-            self._outbox.send(request, step)
+        else:
+            self._failed(attempt, why_not)
 
     # How it ends
 
     def _succeeded(self, attempt: Attempt) -> None:
         session, now = attempt.session, self._reporter.now
-        self.attempts.take_off(attempt)
         self._ledger.fire(session, Trigger.RECOVERED, now)
         self._ledger.recovered_once(session)
         session.answered_before = session.answered
@@ -317,7 +244,6 @@ class Recovery:
 
     def _failed(self, attempt: Attempt, why: str) -> None:
         session, now = attempt.session, self._reporter.now
-        self.attempts.take_off(attempt)
         self._ledger.fire(session, Trigger.NOT_RECOVERED, now, why)
         self._troubles.failed(session, now)
         for x, what in attempt.waiting.values():
@@ -331,33 +257,16 @@ class Recovery:
 
     def interrupted(self, why: str) -> None:
         """Whoever sent the messages does so no more: what was under way has failed, or is done as far as it was."""
-        for attempt in list(self.attempts.values()):
-            if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
-                self._not_restored(attempt.session, why)
-                self._succeeded(attempt)
-            else:
-                self._failed(attempt, why)
+        self.shaking.interrupted(why)
 
     @property
     def next_timer(self) -> float | None:
-        """When the next handshake will have taken too long."""
+        """When the next handshake is to be looked at."""
         return self.attempts.next_time
 
     def timer(self) -> None:
-        """Try those again whose server could not be reached, and give up what takes too long."""
-        while (due := self.next_timer) is not None and due <= self._reporter.now:
-            attempt = self.attempts.first()
-            if attempt.due is not None:
-                attempt.due = None
-                self.attempts.time(attempt)
-                attempt.steps.append(handshake.opening(attempt.session))
-                self._send_some(attempt, 1)
-                continue
-            if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
-                self._not_restored(attempt.session, "it takes too long")
-                self._succeeded(attempt)
-            else:
-                self._failed(attempt, "not answered in time")
+        """Go on with the handshakes that wait for something, and give up what takes too long."""
+        self.shaking.timer()
 
     # What is done for an exchange as it goes on
 
