@@ -64,6 +64,7 @@ DIALECTS: list[tuple[str, int, Any, Headers, bool]] = [
     ("503", 503, b"session unavailable", {}, True),
     ("503 about something else", 503, b"overloaded", {}, False),
     ("200 with an error", 200, error(-32000, "Session not found", id=1), {}, True),
+    ("200 with a tool's own error", 200, error(-32000, "Terminal session not found: t1", id=1), {}, False),
     ("200 with another error", 200, error(-32000, "File not found", id=1), {}, False),
     ("400 left out", 400, error(-32000, "No valid session ID provided"), {}, False),
 ]
@@ -94,6 +95,33 @@ def test_a_400_that_names_the_session_is_a_violation() -> None:
     world.works(world.call(ID)[0])
     world.answer(world.call(ID)[0], 400, error(-32000, "No valid session ID provided"))
     assert [line for line in world.lines() if line.startswith("MCP305")]
+
+
+def test_a_404_to_a_get_again_after_a_good_handshake_is_no_lost_session_but_a_violation() -> None:
+    world = World()
+    session = world.open(ID)
+    world.works(world.call(ID)[0])
+    x, _ = world.send(verb="GET", session=ID)
+    assert world.answer(x, 404, b"Cannot GET /mcp") == HOLD
+    world.shake(session, NEW)
+    assert world.answer(x, 404, b"Cannot GET /mcp") == Deliver(original=True)
+    assert not [line for line in world.lines() if line.startswith(("MCP204", "MCP3"))]
+    world.works(world.call(ID)[0])
+    world.works(world.call(ID)[0])
+    violations = [line for line in world.lines() if line.startswith(("MCP204", "MCP3"))]
+    assert [line[:6] for line in violations] == ["MCP204"]
+    assert session.generation == 1
+
+
+def test_a_404_to_a_get_is_no_lost_session_if_that_answers_meanwhile() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.send(verb="GET", session=ID)
+    world.works(world.call(ID)[0])
+    assert world.answer(x, 404, b"Cannot GET /mcp") == Deliver()
+    assert not world.shaking
+    world.works(world.call(ID)[0])
+    assert session.state is State.OPEN
 
 
 def test_a_stale_event_id_is_no_lost_session() -> None:

@@ -256,3 +256,84 @@ def test_an_event_id_that_is_repeated_on_its_stream_before_that_closes_is_not_us
     once = call(10, token="p", stream=lines(first, data("", id="1", retry="500")))
     assert broken_by(lines("%init", once, again)) == []
     assert broken_by(lines("%init", once, again.replace('"progress":1', '"progress":7'))) == ["MCP505"]
+
+
+def error(number: object, words: str, status: int = 400) -> str:
+    """An answer that is a JSON-RPC error of this id."""
+    message = f'{{"jsonrpc":"2.0","id":{number},"error":{{"code":-32000,"message":"{words}"}}}}'
+    return f"{status}\nContent-Type: application/json\n\n{message}"
+
+
+def test_a_tools_own_error_is_no_lost_session() -> None:
+    """The tool has sessions of its own, and its server passes on what it says as the answer to the call."""
+    for words in ("Terminal session not found: t1", "Browser session expired", "Session not found in the database"):
+        for status in (200, 400, 410, 500):
+            own = call(11, answer=error(11, words, status))
+            assert broken_by(lines("%init", call(10), own, call(12))) == []
+            assert broken_by(lines("%init", own, call(12))) == []
+        # Neither does its client use a session that is gone, nor fail to start anew.
+        own = call(11, answer=error(11, words, 404))
+        assert broken_by(lines("%init", call(10), own, call(12, at="5"))) == []
+        assert broken_by(lines("%init", own, call(12, at="5"))) == []
+
+
+def test_what_a_tool_says_of_nothing_but_a_session_is_looked_at_twice() -> None:
+    """It may be one of its own all the same: then the session goes on."""
+    lost = "Session not found"
+    for status in (200, 400):
+        first, second = call(11, answer=error(11, lost, status)), call(12, answer=error(12, lost, status))
+        assert broken_by(lines("%init", call(10), first, call(13))) == []
+        assert broken_by(lines("%init", call(10), first, call(13), second)) == []
+        assert broken_by(lines("%init", call(10), first, second)) == ([] if status == 200 else ["MCP305"])
+        # What no tool answers is the server's own word.
+        listed = call(12, answer=error(12, lost, status)).replace("tools/call", "tools/list")
+        assert broken_by(lines("%init", call(10), listed)) == ["MCP305"]
+    for number in ("null", '"server-error"'):
+        assert broken_by(lines("%init", call(10), call(11, answer=error(number, lost)))) == ["MCP305"]
+
+
+def test_one_answer_is_blamed_once() -> None:
+    dead = call(10, answer=error("null", "Bad Request: No valid session ID provided"))
+    assert broken_by(lines("%init", dead)) == ["MCP315"]
+    assert broken_by(lines("%init", dead, dead.replace("10", "11"))) == ["MCP315"]
+    assert broken_by(lines("%init", call(9), dead)) == ["MCP305"]
+    assert broken_by(lines("%init", dead.replace("### client A", "### client A at 90"))) == ["MCP305"]
+    assert broken_by(lines("%init", "### client A gone at 5.0")) == ["MCP314"]
+    assert broken_by(lines("%init", call(9), "### client A gone at 5.0")) == ["MCP308"]
+
+
+GET = "GET /mcp", "%headers -Accept -Content-Type", "Accept: text/event-stream"
+
+
+def test_a_bare_404_to_a_get_on_a_session_that_lives_is_the_servers_fault() -> None:
+    for answer in ("404", "404\nContent-Type: text/html\n\nCannot GET /mcp"):
+        refused = request(*GET, answer=answer)
+        assert broken_by(lines("%init", refused, call(10, at="5"), call(11))) == ["MCP204"]
+        assert broken_by(lines("%init", call(9), refused, call(10, at="5"))) == ["MCP204"]
+        # It may be lost: nobody can tell, before it has answered again.
+        gone = "### client A gone at 9.0"
+        assert broken_by(lines("%init", call(9), refused, gone)) == []
+        lost = call(10, at="5", answer=error("null", "Session not found", 404))
+        assert broken_by(lines("%init", call(9), refused, lost, call(11, at="8", answer="404"))) == ["MCP306"]
+        assert broken_by(lines("%init nosession", request(*GET, answer=answer))) == ["MCP204"]
+    said = request(*GET, answer=error("null", "Session not found", 404))
+    assert broken_by(lines("%init", call(9), said, call(10, at="5", answer="404"))) == ["MCP306"]
+
+
+def test_a_get_is_answered_with_a_stream_or_405() -> None:
+    for status in (400, 406, 500, 501):
+        assert broken_by(lines("%init", request(*GET, answer=f"{status}"))) == ["MCP204"]
+        assert broken_by(lines("%init nosession", request(*GET, answer=f"{status}"))) == ["MCP204"]
+    for status in (401, 403, 405, 409, 429, 502, 503, 504):
+        assert broken_by(lines("%init", request(*GET, answer=f"{status}"))) == []
+    # What the client has done wrong, and what there may be other reasons for.
+    plain = GET[0], GET[1], "Accept: */*"
+    assert broken_by(lines("%init", request(*plain, answer="406"))) == ["MCP102"]
+    unversioned = GET[0], f"{GET[1]} -MCP-Protocol-Version", GET[2]
+    assert broken_by(lines("%init", request(*unversioned, answer="400"))) == ["MCP104"]
+    for status in (400, 404):
+        resumed = request(*GET, "Last-Event-ID: e1", answer=f"{status}")
+        assert broken_by(lines("%init", call(9), resumed, call(10))) == []
+    assert broken_by(lines("%init", call(9), request(*GET, answer=error("null", "No valid session ID")))) == ["MCP305"]
+    bare = GET[0], VERSION[2:], GET[2]
+    assert broken_by(lines("%init", request(*bare, answer="400"))) == ["MCP303"]

@@ -11,9 +11,16 @@ from ..wire.headers import HeaderMap, coded
 from ..wire.jsonrpc import Kind
 from ..wire.revision import EARLIER, FIRST_STATELESS, REVISIONS, is_revision
 from ..wire.text import printable
-from .checks import on_answer
+from . import losses
+from .checks import on_answer, on_finish
 from .facts import notes, valid_key
-from .traits import INVALID, NOTIFICATION, OK, PLAIN, REQUEST, RESPONSE
+from .talks import Talk
+from .traits import GET_REFUSED, INVALID, NOTIFICATION, OK, PLAIN, REQUEST, RESPONSE, RESULTED
+
+NO_STREAM = frozenset({400, 404, 406, 500, 501})
+"""Statuses by which a server says that there is no stream, in the place of 405."""
+UNVERSIONED = ("2025-03-26", "")
+"""Revisions under which a request need not name its revision."""
 
 GATEWAYS = frozenset({401, 403, 407, 408, 413, 421, 425, 429})
 """Statuses about credentials, or in the words of somebody in front of the server."""
@@ -94,14 +101,37 @@ def answer_not_jsonrpc(x: Exchange) -> str | None:
 @on_answer("MCP204", "GET")
 def get_answer(x: Exchange) -> str | None:
     """A GET is answered with an event stream or 405."""
-    if not (x.ok or x.status == 501) or x.answer_headers is None:
+    if x.answer_headers is None or not (x.ok or x.status in NO_STREAM):
         return None
-    kept = notes(x)
-    if (x.presented and kept.talk is None) or (kept.talk is not None and kept.talk.deleted_at is not None):
+    talk = notes(x).talk
+    if (x.presented and talk is None) or (talk is not None and talk.deleted_at is not None):
         return None
     if x.ok and x.answer_headers.content_type == h.SSE:
         return None
+    if not x.ok and x.status != 501 and (talk is None or talk.lost_at is not None or _is_right(x, talk)):
+        return None
     return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
+
+
+def _is_right(x: Exchange, talk: Talk) -> bool:
+    """Whether there may be a reason to refuse a GET that has nothing to do with streams."""
+    if x.stranger or talk.known_at is None or not x.headers.lists(h.SSE):
+        return True
+    if x.status == 404:
+        return x.presented is not None or h.LAST_EVENT_ID in x.headers  # see below
+    named = x.headers.get(h.PROTOCOL_VERSION)
+    if x.status == 400 and (h.LAST_EVENT_ID in x.headers or named not in (talk.revision, None)):
+        return True
+    return losses.by_words(x) or (x.status == 400 and named is None and talk.revision not in UNVERSIONED)
+
+
+@on_finish("MCP204", "POST", needs=RESULTED | GET_REFUSED)
+def get_404_in_a_session_that_lives(x: Exchange) -> str | None:
+    """What was no sign of a lost session was none of a stream either."""
+    talk = notes(x).talk
+    if talk is None or talk.history is None or talk.history.get_404_at is None or x.at <= talk.history.get_404_at:
+        return None
+    return "GET answered 404, and the session lives" if talk.once("MCP204") else None
 
 
 @on_answer("MCP205", needs=OK, headers=_has_unknown_version)

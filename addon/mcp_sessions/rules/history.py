@@ -27,5 +27,9 @@ class History:
     """The exchange whose list was read last."""
     blind: bool = False
     """A list could not be read."""
+    doubted: bool = False
+    """The latest answer said that the session is lost, under another status than 404."""
+    get_404_at: float | None = None
+    """When a GET was answered 404, and that did not say that the session is lost."""
     pings: Recent[Any, float] = field(default_factory=lambda: Recent(PINGS_LIMIT))
     """When the server sent the pings that are not answered."""

@@ -10,19 +10,18 @@ from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from ..wire.sse import Event
-from . import losses, mirrored
+from . import losses, mirrored, tokens
 from .facts import Notes, Party, notes, progress_token, valid_key
 from .mismatches import mismatches
 from .subjects import Subjects
 from .tables import Ids, Recent
 from .talks import (
     PENDING_LIMIT,
-    TOKENS_LIMIT,
     Stream,
     Talk,
-    Token,
     declared_by_client,
     declared_by_server,
+    history,
 )
 
 REFUSED_UNPROCESSED = frozenset({401, 403, 404, 408, 429})
@@ -109,37 +108,12 @@ class Memory(Subjects):
         talk = kept.talk
         value = progress_token(message)
         if value is not None:
-            self._expect(kept, talk, message, value)
+            tokens.expect(kept, talk, message, value)
         if talk is not None:
             talk.wait(request_id, kept)
             if talk.ids is None:
                 talk.ids = Ids()
             talk.ids.add(request_id, x.client)
-
-    def _expect(self, kept: Notes, talk: Talk | None, message: Message, value: Any) -> None:
-        """A request carries a progress token."""
-        if talk is None:
-            if kept.tokens is None:
-                kept.tokens = Recent(TOKENS_LIMIT)
-            tokens = kept.tokens
-        else:
-            if talk.tokens is None:
-                talk.tokens = Recent(TOKENS_LIMIT)
-            tokens = talk.tokens
-        token = tokens.get(value) if talk is not None else None
-        if token is None:
-            token = Token()
-        if token.active:
-            token.ambiguous = True
-        else:
-            token.last, token.ambiguous = None, False
-        token.active += 1
-        if "task" in message.params:
-            token.task = True
-        if kept.token_of is None:
-            kept.token_of = {}
-        kept.token_of[message.id] = token
-        tokens.put(value, token)
 
     def sent_again(self, x: Exchange) -> None:
         """The proxy sent the request again: what it asked for is due once more."""
@@ -147,6 +121,8 @@ class Memory(Subjects):
         kept.attempts = x.attempts
         if kept.talk is not None:
             kept.talk.resent = True
+            if x.session is not None:
+                self.talk(x.session)  # of the generation that it was sent again in
         for message in x.body.messages:
             if message.kind is Kind.REQUEST and valid_key(message.id) and message.id not in kept.due:
                 self._asked(x, kept, message)
@@ -192,11 +168,17 @@ class Memory(Subjects):
                     talk.lost_at = None
                 if talk.told_at is not None and _succeeded(x):
                     talk.told_at = None
+                if talk.history is not None:
+                    talk.history.doubted = losses.by_words(x)
             return
+        if losses.by_words(x):
+            history(talk).doubted = True
         if status == 404 and x.session is not None and x.verb != "DELETE" and not x.is_initialize:
             loss = losses.by_404(x)
             if loss is not None and talk.lost_at is None:
                 talk.lost_at, talk.lost_plainly = at, loss is losses.Loss.PLAIN
+            if loss is None and x.verb == "GET" and not x.stranger and h.LAST_EVENT_ID not in x.headers:
+                history(talk).get_404_at = at
         if status is not None:
             if status in REFUSED_UNPROCESSED or status >= 500:
                 self._refused(x, talk)
@@ -252,11 +234,7 @@ class Memory(Subjects):
         asker.due = asker.due - {message.id}
         if message.error is None:
             asker.resulted = True
-        if asker.token_of is not None:
-            token = asker.token_of.get(message.id)
-            if token is not None:
-                token.active -= 1
-                token.ended_at, token.ended_on = at, x.id
+        tokens.settle(asker, message.id, at, x.id)
         if asker is not kept:
             return
         if talk is not None and x.ok and x.method != "ping":
@@ -333,12 +311,7 @@ class Memory(Subjects):
         for message in body.messages:
             self._message(x, kept, message, at)
             if message.method == "notifications/progress":
-                tokens = kept.talk.tokens if kept.talk is not None else kept.tokens
-                params = message.params
-                token = tokens.get(_key(params.get("progressToken"))) if tokens is not None else None
-                progress = params.get("progress")
-                if token is not None and isinstance(progress, (int, float)):
-                    token.last = progress if token.last is None else max(token.last, progress)
+                tokens.progressed(kept, message)
 
     # The end
 
@@ -376,10 +349,7 @@ class Memory(Subjects):
         for request_id in kept.due:
             if kept.talk is not None:
                 kept.talk.settle(request_id)
-            token = kept.token_of.get(request_id) if kept.token_of is not None else None
-            if token is not None:
-                token.active -= 1
-                token.ended_at, token.ended_on = at, exchange
+            tokens.settle(kept, request_id, at, exchange)
         kept.due = frozenset()
 
 

@@ -14,7 +14,7 @@ from .checks import Arrival, on_event, on_finish, on_request
 from .facts import is_whole, notes, progress_token, talk_of, valid_key
 from .history import History
 from .replies import on_error, on_reply
-from .talks import Stream, Talk
+from .talks import Stream, Talk, history
 from .traits import CANCEL, EVENT_AGAIN, INITIALIZE, KNOWN, LIST, NOTIFICATION, PING, REQUEST, RESPONSE
 
 PROMPTLY = 30.0
@@ -23,13 +23,6 @@ PROMPTLY = 30.0
 
 def _resumes(headers: HeaderMap) -> bool:
     return h.LAST_EVENT_ID in headers
-
-
-def history(talk: Talk) -> History:
-    """What single rules remember of a session."""
-    if talk.history is None:
-        talk.history = History()
-    return talk.history
 
 
 # Responses

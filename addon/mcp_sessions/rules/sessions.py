@@ -26,8 +26,6 @@ AT_ONCE = 0.5
 """Seconds within which a request may still have been under way when its session was lost."""
 TO_START_ANEW = 2.0
 """Seconds that a client is given to start anew before its end is held against it."""
-NEW = 60.0
-"""Seconds for which a session counts as new."""
 LONG = 256
 """Characters beyond which an id is no number."""
 STEP = 16
@@ -141,6 +139,8 @@ def lost_session_not_404(x: Exchange) -> str | None:
     if x.status is None or x.status == 404 or talk is None:
         return None
     if losses.by_words(x):
+        if losses.may_be_a_tools(x, talk) or losses.on_arrival(x, talk):
+            return None  # the second is MCP315
         # The id must have been good here once: else the server is right to call the request a bad one.
         return f"answered {x.status}" if talk.known_at is not None or talk.worked else None
     if x.status < 400 or x.status >= 500 or (x.status == 405 and x.verb != "POST") or from_gateway(x):
@@ -182,6 +182,8 @@ def session_not_deleted(left: Left) -> str | None:
     talk = left.talk
     if talk.known_at is None or talk.delete_sent or talk.lost_at is not None or left.told_at is not None:
         return None
+    if not talk.used:
+        return None  # MCP314
     return None if talk.place.refuses_delete else left.session.evidence
 
 
@@ -260,14 +262,9 @@ def session_never_used(left: Left) -> str | None:
 def session_dead_on_arrival(x: Exchange) -> str | None:
     """A session that was just opened is known."""
     talk = talk_of(x)
-    if talk is None or x.session is None or x.session.generation:
+    if talk is None or talk.known_at is None or not losses.on_arrival(x, talk):
         return None
-    if talk.known_at is None or talk.worked or x.answered_at - talk.known_at > NEW or talk.deleted_at is not None:
-        return None
-    told = losses.by_words(x)
-    if not told:
-        loss = losses.by_404(x)
-        told = loss is losses.Loss.PLAIN or (loss is losses.Loss.BARE and x.verb == "POST")
+    told = (losses.by_words(x) and not losses.may_be_a_tools(x, talk)) or losses.by_404(x) is not None
     if not told or not talk.once("MCP315"):
         return None
     return f"{printable(x.what)} answered {x.status}, {x.answered_at - talk.known_at:.1f} s after initialize"

@@ -204,6 +204,13 @@ class Talk:
         return self.event_ids.get(event_id) if self.event_ids is not None else None
 
 
+def history(talk: Talk) -> History:
+    """What single rules remember of a session."""
+    if talk.history is None:
+        talk.history = History()
+    return talk.history
+
+
 OF_SERVERS = ("tools", "prompts", "resources", "resources.subscribe", "completions", "tasks", "logging")
 """What a check asks for that a server has declared: a member of a member after a dot."""
 OF_CLIENTS = ("sampling", "elicitation", "roots")

@@ -69,6 +69,8 @@ RETRY = 1 << 39  # with the input that was asked for, or the state that came wit
 DISCOVER = 1 << 40
 METHODS = CALL | LIST | PING | CANCEL | LISTEN | TASK | FEATURE | RETRY | DISCOVER
 
+GET_REFUSED = 1 << 41  # its session has refused a GET with 404, without a word of being lost
+
 _FREE = 48
 """The first bit that no constant has: from there on each condition on headers has one of its own."""
 
@@ -202,6 +204,8 @@ def of_talk(talk: Talk | None) -> int:
         found |= KNOWN
     if talk.deleted_at is not None or talk.lost_at is not None:
         found |= OVER
+    if talk.history is not None and talk.history.get_404_at is not None:
+        found |= GET_REFUSED
     return found
 
 

@@ -41,7 +41,10 @@ class Reading(NamedTuple):
     dialect: str = ""
     """The dialect that was matched, where it is not the specification's 404."""
     unprocessed: bool = True
-    """Whether it is beyond doubt that the request was not processed: no server answers one by its id before that."""
+    """Whether it is beyond doubt that the request was not processed, as it was refused because of the session.
+
+    No server answers a request by its id before it has processed it; and 404 to a GET may mean that there is no stream.
+    """
 
 
 class Needs(StrEnum):
@@ -202,14 +205,15 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
             return Reading(verdict, f"the session is {session.state}")
         if x.presented is None:
             return Reading(Verdict.OTHER, "the request carries no session id")
-    own = is_error and _answers(x)
+    own = is_error and answers(x)
     row = next((row for row in ROWS if _fits(row, x, code, is_error, own, said, dialects)), OTHERWISE)
     reason = row.reason.format(status=x.status, code="error" if code is None else code)
-    return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "", unprocessed=not own)
+    sure = not own and (x.verb != "GET" or wording.names_session(said))
+    return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "", unprocessed=sure)
 
 
-def _answers(x: Exchange) -> bool:
-    """Whether an answer is one to a request by the request's own id."""
+def answers(x: Exchange) -> bool:
+    """Whether an answer is one to a request by the request's own id: then a tool may speak of sessions of its own."""
     if x.answer is None:
         return False
     asked = {m.id for m in x.body.messages if m.kind is Kind.REQUEST and m.has_valid_id}
@@ -240,5 +244,4 @@ def _fits(
         return False
     if row.words is None:
         return True
-    # Under the request's own id a tool may speak of sessions of its own: then all that is said must be about this one.
-    return (row.words.fullmatch(said.strip()) if row.own_id else row.words.search(said)) is not None
+    return row.words.search(said) is not None and (not own or wording.says_plainly(said))

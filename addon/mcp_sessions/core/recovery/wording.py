@@ -29,6 +29,11 @@ def says_lost(text: str) -> bool:
     return bool(text) and LOST.search(text[:LIMIT]) is not None
 
 
+def says_plainly(text: str) -> bool:
+    """Whether a message says of the session, and of nothing else, that it is lost."""
+    return PLAINLY_LOST.fullmatch(text[:LIMIT].strip()) is not None
+
+
 def names_session(text: str) -> bool:
     """Whether a message is about a session at all; enough where the status says the rest."""
     return bool(text) and SESSION.search(text[:LIMIT]) is not None
