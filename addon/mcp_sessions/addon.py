@@ -255,6 +255,8 @@ class McpSessions:
             left = await self.effects.finish(EXIT_PATIENCE)
             if left:
                 logger.warning(f"mcp: {counted(left, 'session')} could not be ended before the proxy ends")
+            if self.keeping is not None:
+                await self.keeping.finish()
             unchecked = await self.checking.finish(CHECK_PATIENCE)
             if unchecked:
                 logger.warning(f"mcp: {counted(unchecked, 'message')} not checked against the schema")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -301,6 +302,35 @@ async def test_the_rest_is_written_at_the_end_also_what_was_under_way() -> None:
     await asyncio.sleep(0.05)
     assert store.said.count("leave") == 1
     assert "late" not in store.ids
+
+
+async def test_the_rest_of_many_is_written_some_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+    store = Fake()
+    shell = Shell(store)
+    await shell.keeping.loaded()
+    for number in range(5_000):
+        shell.core.ledger.open(a_session(f"{number}"), NOW)
+    shell.core.ledger.touched.update(dict.fromkeys(shell.core.ledger.sessions.values()))
+    await shell.keeping.finish()
+    assert len(store.rows) == 5_000
+    assert max(int(said.split()[1]) for said in store.said if said.startswith("write")) <= module.ROWS_AT_ONCE
+    shell.keeping.close()
+    assert not caplog.records
+
+
+async def test_a_close_that_nobody_can_wait_for_is_short(caplog: pytest.LogCaptureFixture) -> None:
+    store = Fake()
+    shell = Shell(store)
+    await shell.keeping.loaded()
+    for number in range(20_000):
+        shell.enter(a_session(f"{number}"))
+    before = time.thread_time()
+    shell.keeping.close()
+    assert time.thread_time() - before < 0.05
+    assert len(store.rows) == module.LAST_ROWS
+    assert [record.getMessage() for record in caplog.records] == [
+        f"mcp: the last changes of {20_000 - module.LAST_ROWS} sessions are not remembered"
+    ]
 
 
 async def test_what_an_earlier_run_left(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import cache
 from itertools import batched, islice
 from typing import NamedTuple
@@ -67,6 +68,9 @@ ASKED_LIMIT = 1000
 
 CLOSING = 3.0
 """Seconds that the last writes may take."""
+
+LAST_ROWS = 2_000
+"""Rows made in one go where nobody can wait: a script is loaded anew, and its next instance writes all sessions."""
 
 ERROR = "mcp: error while keeping sessions"
 
@@ -159,12 +163,23 @@ class Keeping:
                 del self._asked[next(iter(self._asked))]
             self._asked[key] = self._loop.time()
 
+    async def finish(self) -> None:
+        """Have all written that has changed by now, some at a time, as far as that can be done in `CLOSING` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING):
+                await self._note_uses()
+                while (self._noted or self._writing) and not (self._ended or self._failing):  # noqa: ASYNC110
+                    await asyncio.sleep(SOON)  # a store tells nobody
+
     def close(self) -> None:
         """Write the rest, and leave the sessions to whoever comes next. Blocks shortly; a second time, does nothing."""
         if self._ended:
             return
         self._end()
-        due = self._made([*self._writing, *self._noted, *self._core.ledger.touched])
+        rest = list(dict.fromkeys((*self._writing, *self._noted, *self._core.ledger.touched)))
+        if len(rest) > LAST_ROWS:
+            logger.warning(f"mcp: the last changes of {len(rest) - LAST_ROWS} sessions are not remembered")
+        due = self._made(rest[:LAST_ROWS])
         self._noted.clear()
         try:
             self._store.leave([*due.used, *due.changed], due.over, CLOSING)
