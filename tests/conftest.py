@@ -12,12 +12,14 @@ from harness.proxy import Mitmdump
 from harness.raw import RawClient
 from harness.scripted import ScriptedServer
 from harness.sdk import Major, SdkClient, SdkServer
+from harness.session_client import SessionClient
 
 StartServer = Callable[..., Awaitable[SdkServer]]
 StartClient = Callable[..., Awaitable[SdkClient]]
 StartProxy = Callable[..., Awaitable[Mitmdump]]
 StartScripted = Callable[..., Awaitable[ScriptedServer]]
 StartRaw = Callable[..., Awaitable[RawClient]]
+StartSession = Callable[..., Awaitable[SessionClient]]
 StartBetween = Callable[..., Awaitable[tuple[Mitmdump, RawClient]]]
 
 
@@ -76,6 +78,16 @@ def sdk_client(started: AsyncExitStack) -> StartClient:
         if url is not None:
             await client.connect(url, **more)
         return client
+
+    return start
+
+
+@pytest.fixture
+def client_of(started: AsyncExitStack) -> StartSession:
+    """Start a raw client as a process of its own, which can be killed: `client = await client_of(proxy.url)`."""
+
+    async def start(url: str, **more: Any) -> SessionClient:
+        return await started.enter_async_context(SessionClient(url, **more))
 
     return start
 

@@ -19,6 +19,7 @@ from mitmproxy import ctx, exceptions, hooks, http
 from .core.client import Client
 from .core.core import Core
 from .core.reporter import Reporter
+from .core.session import Session
 from .options import Settings, declare, settings, take_over, unknown
 from .proxy import clock, marks, resend
 from .proxy import reload as succession
@@ -35,9 +36,8 @@ from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
 from .recordings.playback import Playback
 from .rules import Judge
-from .store import FILE as LEDGER_FILE
 from .store import Keeping, SqliteStore, Store
-from .store.redis import Address, RedisStore, is_address
+from .store.redis import Address, RedisStore
 from .views.reporting import Reporting
 from .views.shown import Shown, View
 from .views.started import started
@@ -62,15 +62,15 @@ class McpSessions:
     def __init__(self) -> None:
         self.settings = Settings()
         self.reporting = Reporting()
-        self.playback = Playback(self.reporting.tell, _judged)
+        self.playback = Playback(self.reporting.tell, _judged, self.reporting.journal.touch)
         self.own = OwnRequests()
         self.recordings = Recordings()
         self.shown = Shown(
-            ledger=lambda: self.core.ledger,
+            ledger=lambda: self.playback.beside(self.core.ledger),
             journal=self.reporting.journal,
-            end=lambda session: self._do(lambda: self.core.end(session, clock.now())),
-            reinit=lambda session: self._do(lambda: self.core.reinit(session, clock.now())),
-            keep=lambda session, keep: self._do(lambda: self.core.keep(session, keep, clock.now())),
+            end=lambda session: self._do_for(session, lambda: self.core.end(session, clock.now())),
+            reinit=lambda session: self._do_for(session, lambda: self.core.reinit(session, clock.now())),
+            keep=lambda session, keep: self._do_for(session, lambda: self.core.keep(session, keep, clock.now())),
             refresh=_refresh,
         )
         self.views: list[View] = []
@@ -112,6 +112,12 @@ class McpSessions:
         """Do what a user wants, and carry out what comes of it."""
         what()
         self.effects.fetch()
+
+    def _do_for(self, session: Session, what: Callable[[], None]) -> None:
+        """Do this for a session, unless it is none that the proxy could do anything for."""
+        if self.playback.has(session):
+            raise ValueError(f"session {session.label} was read from a file: nothing is done")
+        self._do(what)
 
     # Life of the addon
 
@@ -207,7 +213,8 @@ class McpSessions:
                 "so that their progress arrives at the end"
             )
         self._connect_late(possible=self._uninstall is not None)
-        logger.info(started(self.settings, self._ledger, late=self._strategy.changed, page=self.shown.page))
+        ledger = "off, for saved flows are read" if self._reads else self._ledger
+        logger.info(started(self.settings, ledger, late=self._strategy.changed, page=self.shown.page))
 
     def _succeed(self) -> None:
         """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
@@ -283,15 +290,14 @@ class McpSessions:
             self.keeping = Keeping(self.core, store, clock.now, self._watch, self.effects.fetch)
 
     @property
+    def _reads(self) -> bool:
+        """Whether saved flows are what there is to be seen: nothing is remembered, and what was is let be."""
+        return not ctx.options.server or bool("rfile" in ctx.options and ctx.options.rfile)
+
+    @property
     def _ledger(self) -> Address | Path | None:
         """Where sessions are remembered."""
-        where = self.settings.mcp_ledger
-        # Reading saved flows is no traffic: nothing of it is worth remembering.
-        if where == "off" or not ctx.options.server:
-            return None
-        if is_address(where):
-            return Address.parse(where)
-        return Path(where or Path(ctx.options.confdir) / LEDGER_FILE).expanduser()
+        return None if self._reads else self.settings.ledger_in(ctx.options.confdir)
 
     def _forget(self) -> None:
         if self.keeping is not None:

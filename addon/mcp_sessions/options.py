@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from mitmproxy import flowfilter
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from .core.policy import Policy
 from .core.recovery.dialects import OPTIONAL
 from .rules.entries import Level, catalogue
+from .store import FILE
 from .store.redis import Address, is_address
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
@@ -172,6 +174,13 @@ class Settings(BaseModel):
         if unknown:
             raise ValueError(f"there is no rule {unknown[0]!r}")
         return value
+
+    def ledger_in(self, folder: str) -> Address | Path | None:
+        """Where sessions are remembered, by default in this folder; None for nowhere."""
+        where = self.mcp_ledger
+        if where == "off":
+            return None
+        return Address.parse(where) if is_address(where) else Path(where or Path(folder) / FILE).expanduser()
 
     @property
     def filter(self) -> Callable[[Flow], bool] | None:

@@ -1,41 +1,51 @@
 """Flows that were read from a file: judged like live ones, in the order of their own times, and nothing is sent.
 
 What the addon noted on a flow when it recorded it is used: the process behind it, the times of a stream's events, the
-session id before it was rewritten. Without such notes a check that needs to know them stays silent.
+session id before it was rewritten. Without such notes a check that needs to know them stays silent. The sessions of the
+recording stand in a ledger of their own, with numbers of this run.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from mitmproxy import http
 
 from ..core.core import Core
+from ..core.ending.delete_answers import ends
 from ..core.exchange import Exchange, Finish
+from ..core.ledger import Ledger
 from ..core.policy import Policy
 from ..core.records import AnyRecord
 from ..core.reporter import Reporter
-from ..core.states import Trigger
+from ..core.session import Session
+from ..core.states import Reason, Trigger, Why
+from ..proxy import marks
 from ..proxy.flows import exchange_of, target_of
-from ..proxy.metadata import ARRIVALS, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN
+from ..proxy.metadata import ARRIVALS, COMMENT, NUMBER, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN, SESSION
 from ..proxy.streams import undone
 from ..rules import Judge, Level
 from ..wire import headers as h
 from ..wire.coding import CodingError
 from ..wire.headers import HeaderMap
+from ..wire.jsonrpc import parse
 from ..wire.recognition import is_mcp
 from ..wire.sse import Decoder, Event
+from ..wire.text import printable
 
 PAUSE = 0.5
 """Seconds without another flow after which those read from a file are judged."""
 WINDOW = 5_000
 """Flows that are put in order before they are judged; beyond, the order of the file decides."""
 
+ENDED = (Trigger.GONE, Trigger.PROXY_DELETE, Trigger.PROXY_DELETE_DONE)
+"""What has happened to a session that the proxy ended when it was recorded."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Process:
     """The process that a flow was recorded from."""
 
     name: str
@@ -45,26 +55,49 @@ class _Recorded:
 
 
 class Playback:
-    """Judges saved flows. `settled` is told of each flow with the rules that it breaks."""
+    """Judges saved flows. `settled` is told of each flow with the rules that it breaks, `changed` of each session."""
 
     def __init__(
         self,
         tell: Callable[[AnyRecord], None],
         settled: Callable[[http.HTTPFlow, list[str]], None],
+        changed: Callable[[Session], None] = lambda _: None,
     ) -> None:
         reporter = Reporter(tell)
+        reporter.followers.append(changed)
         self._judge = Judge(reporter.tell)
         self._core = Core(Policy().passive(), reporter, self._judge)
         self._settled = settled
+        self._recorded = _Recorded(self._core.ledger)
         self._flows: list[http.HTTPFlow] = []
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
         """Judge by these rules from now on."""
         self._judge.limit(silenced, level)
 
+    def beside(self, live: Ledger) -> Ledger:
+        """The live ledger, and what was read from files beside it, to look at."""
+        read = self._core.ledger
+        if not read.sessions:
+            return live
+        return Ledger(
+            {**read.sessions, **live.sessions},
+            {**read.clients, **live.clients},
+            {**read.connections, **live.connections},
+            {**read.endpoints, **live.endpoints},
+            read.tally + live.tally,
+            read.recovered + live.recovered,
+            read.streams + live.streams,
+            read.clients_gone + live.clients_gone,
+        )
+
+    def has(self, session: Session) -> bool:
+        """Whether this session was read from a file."""
+        return session.number in self._core.ledger.sessions
+
     def add(self, flow: http.HTTPFlow) -> None:
         """A flow was read from a file."""
-        if flow.request.method not in ("POST", "GET", "DELETE") or flow.metadata.get(OWN, REFUSED) != REFUSED:
+        if flow.request.method not in ("POST", "GET", "DELETE"):
             return
         self._flows.append(flow)
         if len(self._flows) >= WINDOW:
@@ -88,22 +121,84 @@ class Playback:
         steps = [
             (at, number, step)
             for number, flow in enumerate(flows)
-            for at, step in _Telling(self._core, self._judge, flow, self._settled).steps()
+            for at, step in (
+                _Telling(self._core, self._judge, self._recorded, flow, self._settled).steps()
+                if flow.metadata.get(OWN, REFUSED) == REFUSED
+                else self._recorded.steps(flow)
+            )
         ]
         for _, _, step in sorted(steps, key=lambda step: step[:2]):
             step()
+        self._recorded.number(flows)
         if steps:
             self._judge.overdue(max(at for at, _, _ in steps))
+
+
+class _Recorded:
+    """Which session of the ledger is meant by the number and label that were noted on a flow when it was recorded."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._flows: dict[str, Session] = {}
+        self._server_ids: dict[Session, str] = {}
+        """As the recorded server knew them, for the ledger knows nothing of what a recovery has changed."""
+
+    def note(self, flow: http.HTTPFlow, session: Session) -> None:
+        """A flow that was recorded of a client is of this session."""
+        self._flows[flow.id] = session
+        self._sessions.setdefault(_noted(flow), session)
+        if h.SESSION_ID in flow.request.headers:
+            self._server_ids[session] = flow.request.headers[h.SESSION_ID]
+
+    def steps(self, flow: http.HTTPFlow) -> Iterator[tuple[float, Callable[[], None]]]:
+        """What has happened through a request of the proxy's own, and when."""
+        response = flow.response
+        at = (response.timestamp_end if response else None) or flow.request.timestamp_start
+        yield at, lambda: self._own(flow, at)
+
+    def _own(self, flow: http.HTTPFlow, at: float) -> None:
+        session = self._sessions.get(_noted(flow))
+        if session is None or flow.response is None:
+            return
+        self._flows[flow.id] = session
+        asked = parse(flow.request.raw_content or b"").first
+        if asked is not None and asked.method == "initialize" and 200 <= flow.response.status_code < 300:
+            self._ledger.recovered_once(session)
+        elif (
+            flow.request.method == "DELETE"
+            and flow.request.headers.get(h.SESSION_ID) == self._server_ids.get(session)
+            and ends(flow.response.status_code)
+        ):
+            session.reason = Reason(Why.UNKNOWN, _evidence(flow))
+            for trigger in ENDED:
+                self._ledger.fire(session, trigger, at)
+
+    def number(self, flows: Iterable[http.HTTPFlow]) -> None:
+        """Note on flows the sessions that they belong to here: their numbers were given by another run."""
+        for flow in flows:
+            session = self._flows.get(flow.id)
+            if session is not None:
+                marks.belongs_to(flow, session)
+            else:
+                flow.metadata.pop(NUMBER, None)
+        self._flows.clear()
 
 
 class _Telling:
     """Tells the core of one flow, step by step."""
 
     def __init__(
-        self, core: Core, judge: Judge, flow: http.HTTPFlow, settled: Callable[[http.HTTPFlow, list[str]], None]
+        self,
+        core: Core,
+        judge: Judge,
+        recorded: _Recorded,
+        flow: http.HTTPFlow,
+        settled: Callable[[http.HTTPFlow, list[str]], None],
     ) -> None:
         self._core = core
         self._judge = judge
+        self._recorded = recorded
         self._flow = flow
         self._settled = settled
         self._x: Exchange | None = None
@@ -186,6 +281,9 @@ class _Telling:
             x.session.generation += 1
             self._core.ledger.fire(x.session, Trigger.SUCCEEDED, at)
         self._settled(flow, x.findings)
+        session = x.session or x.opened
+        if session is not None:
+            self._recorded.note(flow, session)
 
 
 def _body(response: http.Response) -> bytes | None:
@@ -196,15 +294,27 @@ def _body(response: http.Response) -> bytes | None:
         return None
 
 
+def _noted(flow: http.HTTPFlow) -> tuple[str, str]:
+    """Number and label of the session, as noted when it was recorded, or by whoever made the file."""
+    number, label = flow.metadata.get(NUMBER), flow.metadata.get(SESSION)
+    return str(number) if isinstance(number, int) else "", label if isinstance(label, str) else ""
+
+
+def _evidence(flow: http.HTTPFlow) -> str:
+    """Why the proxy has ended a session, as it stands in the comment on its `DELETE`."""
+    words = str(flow.metadata.get(COMMENT, "")).split(" · ", 2)
+    return printable(words[2], 100) if len(words) > 2 else "when it was recorded"
+
+
 def _address(address: object) -> tuple[str, int]:
     if isinstance(address, (tuple, list)) and len(address) >= 2 and isinstance(address[1], int):
         return str(address[0]), address[1]
     return "unknown", 0
 
 
-def _process(flow: http.HTTPFlow) -> _Recorded | None:
+def _process(flow: http.HTTPFlow) -> _Process | None:
     match flow.metadata.get(PROCESS):
         case [str(name), int(pid), float(started), int(parent)]:
-            return _Recorded(name, pid, started, parent or None)
+            return _Process(name, pid, started, parent or None)
         case _:
             return None
