@@ -57,7 +57,11 @@ async def pass_through(addon: McpSessions, flow: http.HTTPFlow, message: object,
 async def open_session(addon: McpSessions, session_id: str, name: str = "tester") -> http.HTTPFlow:
     """Open a session, as a client and a server would."""
     params = {**INITIALIZE["params"], "clientInfo": {"name": name, "version": "1"}}
-    result = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}
+    result = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "s", "version": "1"},
+    }
     return await pass_through(
         addon,
         post({**INITIALIZE, "params": params}),

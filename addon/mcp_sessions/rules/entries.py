@@ -13,7 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SITE = "https://modelcontextprotocol.io/specification"
 
-FAMILIES = ("requests", "answers", "sessions", "lifecycle", "streams", "stateless", "authorization", "schema", "pairs")
+FAMILIES = (
+    "requests",
+    "answers",
+    "sessions",
+    "lifecycle",
+    "streams",
+    "stateless",
+    "authorization",
+    "schema",
+    "pairs",
+    "capabilities",
+)
 """Each has a table NAME.toml and its checks in NAME.py."""
 
 

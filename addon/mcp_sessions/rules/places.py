@@ -12,6 +12,9 @@ ASSIGNED_LIMIT = 10_000
 TOOLS_LIMIT = 2_000
 """Tools of an endpoint whose `x-mcp-header` annotations are known."""
 
+DECLARED_LIMIT = 100
+"""Credentials for which it is known what an endpoint has declared."""
+
 
 class Annotated(NamedTuple):
     """A parameter of a tool that is to be mirrored into a header."""
@@ -38,4 +41,6 @@ class Place:
         default_factory=lambda: Recent(TOOLS_LIMIT)
     )
     """By credentials and name: until when it holds, and what is annotated."""
+    declared: Recent[str, frozenset[str]] = field(default_factory=lambda: Recent(DECLARED_LIMIT))
+    """What it has declared in `server/discover`, by credentials: see `talks.OF_SERVERS`."""
     said: set[str] = field(default_factory=set)

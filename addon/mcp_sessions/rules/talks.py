@@ -211,28 +211,54 @@ def history(talk: Talk) -> History:
     return talk.history
 
 
-OF_SERVERS = ("tools", "prompts", "resources", "resources.subscribe", "completions", "tasks", "logging")
+OF_SERVERS = (
+    "tools",
+    "tools.listChanged",
+    "prompts",
+    "prompts.listChanged",
+    "resources",
+    "resources.subscribe",
+    "resources.listChanged",
+    "completions",
+    "tasks",
+    "tasks.list",
+    "tasks.cancel",
+    "tasks.requests.tools.call",
+    "logging",
+)
 """What a check asks for that a server has declared: a member of a member after a dot."""
 OF_CLIENTS = ("sampling", "elicitation", "roots")
 """The same for clients."""
+PARTS_OF_CLIENTS = (
+    "sampling.tools",
+    "sampling.context",
+    "elicitation.form",
+    "elicitation.url",
+    "roots.listChanged",
+    "tasks.requests.sampling.createMessage",
+    "tasks.requests.elicitation.create",
+)
+"""The same for members of what clients declare."""
 
 
 def declared_by_server(capabilities: Any) -> frozenset[str]:
     """Which of `OF_SERVERS` is there, and neither null nor false."""
-    found = []
-    for name in OF_SERVERS:
-        here = capabilities
-        for part in name.split("."):
-            here = here.get(part) if isinstance(here, dict) else None
-        if here not in (None, False):
-            found.append(name)
-    return _shared(frozenset(found))
+    return _shared(frozenset(name for name in OF_SERVERS if _has(capabilities, name)))
 
 
 def declared_by_client(capabilities: Any) -> frozenset[str]:
-    """Which of `OF_CLIENTS` is an object."""
+    """Which of `OF_CLIENTS` is an object, and which of `PARTS_OF_CLIENTS` is there."""
     here = capabilities if isinstance(capabilities, dict) else {}
-    return _shared(frozenset(name for name in OF_CLIENTS if isinstance(here.get(name), dict)))
+    found = [name for name in OF_CLIENTS if isinstance(here.get(name), dict)]
+    return _shared(frozenset([*found, *(name for name in PARTS_OF_CLIENTS if _has(here, name))]))
+
+
+def _has(capabilities: Any, name: str) -> bool:
+    """Whether a member of a member is there, and neither null nor false."""
+    here = capabilities
+    for part in name.split("."):
+        here = here.get(part) if isinstance(here, dict) else None
+    return here not in (None, False)
 
 
 @lru_cache(maxsize=512)
