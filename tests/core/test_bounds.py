@@ -13,6 +13,7 @@ from mcp_sessions.core.ledger import Ledger
 from mcp_sessions.core.recovery.server_state import SUBSCRIPTIONS_SIZE, URI_LIMIT
 from mcp_sessions.core.session import ID_LIMIT, Session
 from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide, State, Trigger
+from mcp_sessions.wire.headers import CARRIED_LIMIT
 
 OPEN = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 LONG = "x" * (ID_LIMIT + 1)
@@ -79,6 +80,16 @@ def test_a_living_clients_session_goes_with_a_warning_once_a_minute(monkeypatch:
     world.wait(61)
     world.open("s-9-one-two-three")
     assert world.whats().count("forgotten") == 2
+
+
+def test_headers_that_are_carried_over_are_bounded_which_is_said_once() -> None:
+    world = World()
+    session = world.open()
+    for _ in range(3):
+        headers = {f"x-{number}": "v" * 10_000 for number in range(10)}
+        world.works(world.send(request("tools/list"), session=session.client_id, headers=headers)[0])
+        assert sum(len(name) + len(value) for name, value in session.fields) <= CARRIED_LIMIT
+    assert world.whats().count("not kept, for want of room: 9 headers") == 1
 
 
 def test_subscriptions_are_bounded_in_bytes_which_is_said_once() -> None:

@@ -57,6 +57,25 @@ async def test_a_flood_of_ids_that_nobody_gave(scripted: StartScripted, mitmdump
     assert not server.requests("DELETE")
 
 
+async def test_a_flood_of_long_urls_is_passed_on_and_not_kept(
+    scripted: StartScripted, mitmdump: StartProxy, tmp_path: Path
+) -> None:
+    server = await scripted(MiniMcp())
+    proxy = await mitmdump(server.port, options={"mcp_ledger": tmp_path / "ledger", "mcp_identify": "off"})
+    opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        for number in range(20):
+            answer = await client.post(f"{proxy.base}/{number}{'x' * 20_000}", json=opening)
+            assert (answer.status_code, "mcp-session-id" in answer.headers) == (200, True)
+        assert not proxy.logged("opened")
+        assert (await client.post(proxy.url, json=opening)).status_code == 200
+    await proxy.wait_log("opened")
+    assert (
+        len(proxy.logged("mcp: not looked at: requests with an URL of more than 8000 characters, to http://127.0.0.1"))
+        == 1
+    )
+
+
 def filled(path: Path, port: int, count: int) -> None:
     """A ledger that a proxy has left which is no more."""
     here = Proxy.here()

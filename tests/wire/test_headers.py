@@ -13,6 +13,24 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headers, "_cache", headers._Cache())
 
 
+def test_what_is_carried_over_is_bounded_and_credentials_come_first() -> None:
+    large = HeaderMap(
+        (
+            *((f"x-{number}".encode(), b"v" * 1000) for number in range(20)),
+            (b"Authorization", b"Bearer t"),
+            (b"x-huge", b"v" * 100_000),
+            (b"x-last", b"v"),
+        )
+    )
+    names = [name for name, _ in headers.carried_over(large)]
+    assert names == [*(f"x-{number}".encode() for number in range(15)), b"Authorization", b"x-last"]
+    assert headers.left_out(large) == 6
+    assert len(headers.carried_over(HeaderMap((b"x%d" % number, b"") for number in range(100_000)))) < 500
+    small = HeaderMap(((b"x-a", b"1"), (b"accept", b"*/*")))
+    assert headers.carried_over(small) == ((b"x-a", b"1"),)
+    assert headers.left_out(small) == 0
+
+
 def test_names_are_lower_case_and_repeated_fields_joined() -> None:
     assert HeaderMap(FIELDS) == {"accept": "a/b, c/d", "x-one": "1", "x-odd": "\xff"}
     assert HeaderMap(iter(FIELDS)).fields == FIELDS

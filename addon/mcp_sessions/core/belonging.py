@@ -9,7 +9,7 @@ from typing import Any
 
 from ..wire import headers as h
 from ..wire.jsonrpc import Message
-from ..wire.text import printable
+from ..wire.text import counted, printable
 from .client import Client
 from .ending.ending import Ending
 from .exchange import Exchange
@@ -33,6 +33,7 @@ class Belonging:
         self._reporter = reporter
         self._ending = ending
         self._long_said = False
+        self._large_said = False
         self._crowded_until = float("-inf")
         ledger.crowded = self._crowded
 
@@ -69,10 +70,20 @@ class Belonging:
         if session not in self._ending.evidence:
             self._ending.evidence.watch(session, x.at)
         session.credentials = x.credentials
-        session.fields = h.carried_over(x.headers)
+        carried = h.carried_over(x.headers)
+        if carried is not session.fields:
+            session.fields = carried
+            self._say_left_out(x)
         session.url = x.url
         if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
             session.requests += len(x.body.messages) or 1
+
+    def _say_left_out(self, x: Exchange) -> None:
+        """A request has more headers than are kept: said once."""
+        count = h.left_out(x.headers)
+        if count and not self._large_said:
+            self._large_said = True
+            self._reporter.action(f"not kept, for want of room: {counted(count, 'header')}", x, Weight.WARNING)
 
     def first_seen(self, x: Exchange) -> None:
         """A session that the ledger does not know works."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -11,11 +12,12 @@ from ..core.client import Connection
 from ..core.core import Core
 from ..core.decisions import Decision, Forward, Hold, Reply
 from ..core.exchange import Finish
-from ..core.session import Session
+from ..core.session import Endpoint, Session
 from ..wire import headers as h
 from ..wire.headers import header_map
 from ..wire.recognition import is_mcp
 from ..wire.sse import Event
+from ..wire.text import printable
 from . import clock, marks, resend
 from .answers import Answers
 from .arriving import Arriving, Memory
@@ -26,6 +28,11 @@ from .metadata import PRESENTED
 from .outbound import OwnRequests
 from .streams import StreamReader, content
 from .tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+URL_LIMIT = 8_000
+"""Characters of an URL that is kept; servers take no longer ones (RFC 9110, 4.1)."""
 
 
 class Onlookers(Protocol):
@@ -66,6 +73,7 @@ class Exchanges:
         """Bytes of a stream that are kept in its flow."""
         self.ends: Callable[[], bool] = lambda: False
         """Whether mitmproxy itself is about to end."""
+        self._long_said = False
         self.answers = Answers(core, effects, own, tasks, self._over)
         self._effects = effects
         self._onlookers = onlookers
@@ -89,6 +97,9 @@ class Exchanges:
         verb, (endpoint, url), headers = request.method, target_of(request), header_map(data.headers.fields)
         if not is_mcp(verb, endpoint.path, headers, data.content, core.ledger.knows(endpoint)):
             return None
+        if len(url) > URL_LIMIT:
+            self._say_long(endpoint)
+            return None
         if wanted is not None and not wanted(flow):
             return None
         connection = core.ledger.connections.get(client.id) or core.connected(
@@ -97,6 +108,12 @@ class Exchanges:
         return self._arriving.take(
             core, Live(exchange_of(flow.id, verb, endpoint, url, headers, data.content, connection), flow)
         )
+
+    def _say_long(self, endpoint: Endpoint) -> None:
+        if not self._long_said:
+            self._long_said = True
+            where = printable(endpoint.origin, 200)
+            logger.warning(f"mcp: not looked at: requests with an URL of more than {URL_LIMIT} characters, to {where}")
 
     def _go_on(self, live: Live) -> Coroutine[Any, Any, None] | None:
         """Enough is known about who sends a request."""

@@ -80,6 +80,11 @@ CACHED_SET = 8 * 1024
 """Bytes of names and values of one header set beyond which it is not kept."""
 
 
+CARRIED_LIMIT = 16 * 1024
+"""Bytes of the header fields that are kept of a session, to be carried over; servers take no more of one request."""
+FIELD_SIZE = 32
+"""Bytes that a field counts for besides its name and value (as in RFC 9113, 10.5.1)."""
+
 CACHED_TEXT = 1024
 """Bytes of a text from the wire up to which it is kept what it means."""
 
@@ -196,12 +201,34 @@ def carried_over(headers: HeaderMap) -> Fields:
     """What a request of the proxy's own takes from a client's request: credentials and custom headers."""
     carried: Fields | None = headers.memo.get("carried")
     if carried is None:
-        carried = headers.memo["carried"] = tuple(
+        wanted = tuple(
             (name, value) if len(name) + len(value) > SHARED_VALUE or lower in CREDENTIALS else _shared((name, value))
             for name, value in headers.fields
             if (lower := _lower(name)) not in OF_ONE_MESSAGE and not lower.startswith((PARAM_PREFIX, ":"))
         )
+        carried = headers.memo["carried"] = _fitting(wanted)
+        headers.memo["left out"] = len(wanted) - len(carried)
     return carried
+
+
+def left_out(headers: HeaderMap) -> int:
+    """How many fields are not carried over, for want of room."""
+    carried_over(headers)
+    count: int = headers.memo["left out"]
+    return count
+
+
+def _fitting(fields: Fields) -> Fields:
+    """What of these fields there is room for: credentials first, in the order in which they came."""
+    if _size(fields) + FIELD_SIZE * len(fields) <= CARRIED_LIMIT:
+        return fields
+    room, fitting = CARRIED_LIMIT, list[int]()
+    for number in sorted(range(len(fields)), key=lambda number: _lower(fields[number][0]) not in CREDENTIALS):
+        size = _size((fields[number],)) + FIELD_SIZE
+        if size <= room:
+            room -= size
+            fitting.append(number)
+    return tuple(fields[number] for number in sorted(fitting))
 
 
 @lru_cache(maxsize=4096)
