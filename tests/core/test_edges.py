@@ -16,6 +16,7 @@ from mcp_sessions.core.ledger import OWNERS_LIMIT
 from mcp_sessions.core.observer import Nobody
 from mcp_sessions.core.session import Session
 from mcp_sessions.core.states import State
+from mcp_sessions.wire.headers import HeaderMap
 
 ID = "s-one-two-three-four"
 ELSEWHERE = Peer(pid=None, host="10.0.0.9", token="other", connection="c9")
@@ -80,6 +81,21 @@ def test_a_late_answer_to_an_earlier_id_says_nothing_of_the_present_one() -> Non
     world.delete_answered(503)
     world.wait(1)
     assert world.deleting == ["new-id"], "it is asked for until it is answered"
+
+
+def test_a_late_answer_to_an_earlier_id_shows_the_one_that_the_client_knows() -> None:
+    world = World()
+    session = world.open(ID)
+    slow = []
+    for n in range(3):
+        slow.append(world.call(ID)[0])
+        world.lose(world.call(ID)[0])
+        world.shake(session, f"new-{n}")
+    shown = [
+        world.head(x, 200, HeaderMap(((b"mcp-session-id", given.encode()),)), world.now).session_id
+        for x, given in zip(slow * 2, [ID, "new-0", "new-1", "other", "new-2", "new-0"], strict=True)
+    ]
+    assert shown == [ID, ID, ID, None, ID, None], "an id that is nobody's passes"
 
 
 def test_a_reload_sends_everything_once_more_and_once_only() -> None:

@@ -163,7 +163,7 @@ class Core:
         session_id = None
         if assigned and x.era is not Era.STATELESS:
             session = self._belonging.opened(x, assigned) if x.is_initialize and x.ok else x.session
-            if session is not None and session.mapped and assigned == session.server_id:
+            if session is not None and session.mapped and assigned in (session.server_id, x.server_id):
                 session_id = session.client_id
         if headers.content_type != h.SSE:
             return NO_HEAD if session_id is None else Head(session_id)

@@ -49,6 +49,8 @@ class Exchange:
     """Presents the id of a mapping that was made for somebody else; passed through unmapped."""
     generation: int = 0
     """Generation of the session that the request went out with."""
+    server_id: str = field(default="", repr=False)
+    """The session id that it went out with."""
     answered_before: int = 0
     """How many requests of the session were answered with success by then."""
 

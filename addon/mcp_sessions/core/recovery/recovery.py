@@ -280,7 +280,7 @@ class Recovery:
         session = x.session
         if session is None:
             return
-        x.generation, x.answered_before = session.generation, session.answered
+        x.generation, x.server_id, x.answered_before = session.generation, session.server_id, session.answered
         if x.verb == "DELETE":
             self._ledger.fire(session, Trigger.DELETE_SENT, self._reporter.now)
             self._reporter.changed(session)

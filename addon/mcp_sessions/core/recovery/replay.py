@@ -94,5 +94,6 @@ def anew(x: Exchange, decision: Decision) -> Decision:
     if isinstance(decision, Resend):
         x.attempts += 1
         x.generation = x.session.generation if x.session else 0
+        x.server_id = decision.session_id
         x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
     return decision
