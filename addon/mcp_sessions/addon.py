@@ -71,6 +71,7 @@ class McpSessions:
             end=lambda session: self._do_for(session, lambda: self.core.end(session, clock.now())),
             reinit=lambda session: self._do_for(session, lambda: self.core.reinit(session, clock.now())),
             keep=lambda session, keep: self._do_for(session, lambda: self.core.keep(session, keep, clock.now())),
+            export=self.recordings.write,
             refresh=_refresh,
         )
         self.views: list[View] = []
