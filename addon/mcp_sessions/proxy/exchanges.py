@@ -221,10 +221,19 @@ class Exchanges:
         # Another addon, or an option, may have it streamed: then the client has it already.
         if live.reader is not None or live.settled or flow.response.stream:
             return self._ended(live, Finish.SERVER if live.unreached else Finish.COMPLETE)
+        found = content(flow.response)
+        return self._unpacked(live, found) if isinstance(found, Coroutine) else self._answered(live, found)
+
+    async def _unpacked(self, live: Live, found: Coroutine[Any, Any, bytes | None]) -> None:
+        pending = self._answered(live, await found)
+        if pending is not None:
+            await pending
+
+    def _answered(self, live: Live, found: bytes | None) -> Coroutine[Any, Any, None] | None:
         try:
-            pending = self.answers.carry_out(live, self.core.answered(live.x, content(flow.response), clock.now()))
+            pending = self.answers.carry_out(live, self.core.answered(live.x, found, clock.now()))
         except Exception:
-            self.live.pop(flow.id, None)
+            self.live.pop(live.flow.id, None)
             raise
         if pending is not None:
             self._effects.fetch()
