@@ -24,6 +24,8 @@ FAMILIES = (
     "schema",
     "pairs",
     "capabilities",
+    "modern",
+    "rounds",
 )
 """Each has a table NAME.toml and its checks in NAME.py."""
 

@@ -68,6 +68,8 @@ class Notes:
     token_of: dict[Any, Token] | None = None
     """Its progress tokens by request id."""
     cancelled: bool = False
+    acknowledged: bool = False
+    """Its subscription has brought something."""
     over: bool = False
     """It is finished, answered or not."""
     replied: Set[Any] = frozenset()
