@@ -56,11 +56,12 @@ class Driver:
         *,
         peer: tuple[str, int] = ("127.0.0.1", 40000),
         known: bool = True,
+        **more: Any,
     ) -> Connection:
         """A connection, and who is behind it, unless that is not `known` yet."""
         connection = self.core.connected(connection_id, peer, ("127.0.0.1", 8080), now)
         if known and not connection.identified:
-            self.identify(connection, process, now)
+            self.identify(connection, process, now, **more)
         return connection
 
     def identify(self, connection: Connection, process: ProcessLike | None, now: float, **more: Any) -> None:

@@ -52,7 +52,7 @@ class Core:
         self._fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
-        self._senders = Senders(self.ledger)
+        self.senders = Senders(self.ledger, self.ending.carries)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
         self._unreachable = Unreachable(policy, reporter, self._outbox)
@@ -92,7 +92,7 @@ class Core:
         """A request that is MCP has arrived. What is to be found out before it is told as `requested`, if anything."""
         self._at(now)
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
-        return self._senders.ask(x)
+        return self.senders.ask(x)
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""
@@ -102,7 +102,7 @@ class Core:
         connection.last_active = now
         params = x.message.params if x.message else None
         x.credentials = self._fingerprints.of(x.headers, x.url)
-        x.client = self._senders.of(x)
+        x.client = self.senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)
         session = x.session
@@ -265,7 +265,7 @@ class Core:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
             if self.ledger.listens_no_more(session, x.id) and finish is Finish.CLIENT and not session.streams:
-                self.ending.aborted(session)
+                self.ending.aborted.by(session, x.connection.carrier)
             if x.verb == "DELETE":
                 if finish is not Finish.COMPLETE and not x.stranger:
                     self.ending.cut_off(session, finish)
@@ -288,14 +288,20 @@ class Core:
         return self.ledger.connection(connection_id, peer, local, now)
 
     def identified(
-        self, connection: Connection, process: ProcessLike | None, now: float, *, vanished: bool = False
+        self,
+        connection: Connection,
+        process: ProcessLike | None,
+        now: float,
+        *,
+        vanished: bool = False,
+        visited: bool = False,
     ) -> None:
-        """It was found out which process is behind a connection, or that this can't be known.
+        """It was found out which process is behind a connection, and if it has others connected to it (`visited`).
 
-        `vanished`: because the connection was closed before anybody could look.
+        Or that this can't be known; `vanished`: because the connection was closed before anybody could look.
         """
         self._at(now)
-        client = self._senders.identified(connection, process, now, vanished=vanished)
+        client = self.senders.identified(connection, process, now, vanished=vanished, visited=visited)
         # If it carries none, there is at least one client less than there seemed to be.
         for session in tuple(connection.sessions or islice(reversed(client.sessions if client else {}), 1)):
             self.reporter.changed(session)

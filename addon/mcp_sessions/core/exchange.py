@@ -45,6 +45,8 @@ class Exchange:
     credentials: str = ""
     """Keyed hash of the request's credentials; empty if it has none."""
     session: Session | None = None
+    kept_back: bool = False
+    """Whether it has waited until it was known which process is behind its connection."""
     stranger: bool = False
     """Presents the id of a mapping that was made for somebody else; passed through unmapped."""
     generation: int = 0

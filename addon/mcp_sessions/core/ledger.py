@@ -245,10 +245,15 @@ class Ledger:
         client = connection.client
         if connection.identified and not connection.vanished and client is not None and not client.is_process:
             vouch(session, client)
-        if session in connection.sessions or connection.id not in self.connections:
+        if session in connection.sessions or self.connections.get(connection.id) is not connection:
             return
+        if connection.carrier is not None and connection.sessions:
+            connection.shared = True
+            for other in connection.sessions:
+                other.connections = without(other.connections, connection.id)
         connection.sessions[session] = None
-        session.connections = with_one(session.connections, connection.id)
+        if not connection.shared:
+            session.connections = with_one(session.connections, connection.id)
 
     def listens(self, session: Session, exchange_id: str, now: float) -> None:
         """Note that a client has opened a GET stream."""

@@ -215,8 +215,8 @@ class Session:
 
     @property
     def orphaned(self) -> bool:
-        """Whether every client that ever used it is known to be gone."""
-        return bool(self.owners) and all(owner.gone for owner in self.owners)
+        """Whether every client that ever used it is a process that is known to be gone."""
+        return bool(self.owners) and all(owner.gone and owner.is_process for owner in self.owners)
 
     @property
     def settled_owners(self) -> dict[Client, float]:

@@ -113,12 +113,12 @@ def row_of(session: Session, place: Place) -> Row:
     standing, reason, outcome = session.standing, session.reason, session.outcome
     owners: list[Owner] = [
         {
-            "pid": owner.pid,
-            "started": owner.started,
+            "pid": owner.pid if owner.is_process else None,
+            "started": owner.started if owner.is_process else None,
             "name": owner.name,
             "host": owner.host,
             "place": str(place) if owner.is_process else "",
-            "gone": owner.gone,
+            "gone": owner.gone and owner.is_process,
             "at": at,
         }
         for owner, at in list(session.settled_owners.items())[-OWNERS_LIMIT:]

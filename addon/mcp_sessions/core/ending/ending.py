@@ -16,6 +16,7 @@ from ..policy import Policy
 from ..reporter import Reporter
 from ..session import Session
 from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
+from .aborted import Aborted
 from .asking import UNSUPPORTED, Asking
 from .delete_answers import ends, read
 from .evidence import CERTAIN, PROCESS_GONE, Evidence
@@ -58,6 +59,7 @@ class Ending:
         """`over` is told of each session that is over."""
         self.policy = policy
         self.evidence = Evidence(policy)
+        self.aborted = Aborted(self.evidence, reporter)
         self._ledger = ledger
         self._reporter = reporter
         self._observer = observer
@@ -87,15 +89,25 @@ class Ending:
         if client is None or client.gone:
             return
         self._ledger.gone(client, self._reporter.now)
+        if client.carrier:
+            self.aborted.ended(client)
+            return
         held = [session for session in client.sessions if not session.over]
         self._reporter.client(client, "gone", f"held {counted(len(held), 'session')}")
         self._backlog.extend(map(Pending, held))
+
+    def carries(self, client: Client) -> None:
+        """A process has turned out to pass on what others send: nothing follows from its end or its life any more."""
+        self._reporter.client(client, "carries others' requests", f"it {client.carrier}")
+        for session in client.sessions:
+            self.evidence.watch(session, self._reporter.now)
+            self._reporter.changed(session)
 
     def outlived(self, process: ProcessLike, heir: ProcessLike) -> None:
         """A process has ended, but another one holds its connections: what it opened belongs to both."""
         client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
         following = self._ledger.clients.get(ClientKey(pid=heir.pid, started=heir.started))
-        if client is None or following is None or following is client:
+        if client is None or following is None or following is client or client.carrier:
             return
         for session in client.sessions:
             if not session.over and self._ledger.own(session, following, self._reporter.now):
@@ -125,12 +137,6 @@ class Ending:
         if stuck or (has_left and session.standing.server in (ServerSide.ALIVE, ServerSide.LOST)):
             how = "was cut off" if finish is Finish.CLIENT else "was not answered"
             self._end(session, Reason(Why.DELETE_CUT, f"its client's DELETE {how}"))
-
-    def aborted(self, session: Session) -> None:
-        """The client itself has hung up its last GET stream."""
-        session.stream_aborted_at = self._reporter.now
-        self._reporter.changed(session)
-        self.evidence.watch(session, self._reporter.now)
 
     def returned(self, session: Session, x: Exchange) -> None:
         """Somebody uses a session whose client was taken for gone: it goes on."""

@@ -6,6 +6,10 @@ A process of this host is seen to end, so nothing needs to be guessed about it: 
 living process, the session is not due, whatever its connections do. Everybody else is known by traffic only, and a
 closed connection proves nothing: live clients hold none between two requests. What does count is in `KINDS`.
 
+Whoever comes by a carrier (`core.carriers`) is known by traffic only, too. An open connection of a carrier speaks for
+the one session that it has carried, and for none if it has carried several; a stream that ends with its carrier was
+not aborted by its client.
+
 Clients of one host with the same User-Agent and credentials can't be told apart, so for idleness only the session's own
 connections count, or one living client would keep the sessions of all its like for good.
 
