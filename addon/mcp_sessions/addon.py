@@ -36,8 +36,8 @@ from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
 from .recordings.playback import Playback
 from .rules import Judge
-from .store import Keeping, SqliteStore, Store
-from .store.redis import Address, RedisStore
+from .store import Keeping, keep
+from .store.redis import Address
 from .views.reporting import Reporting
 from .views.shown import Shown, View
 from .views.started import started
@@ -287,8 +287,7 @@ class McpSessions:
         self._forget()
         where = self._ledger
         if where is not None:
-            store: Store = RedisStore(where, clock=clock.now) if isinstance(where, Address) else SqliteStore(where)
-            self.keeping = Keeping(self.core, store, clock.now, self._watch, self.effects.fetch)
+            self.keeping = keep(self.core, where, clock.now, self._watch, self.effects.fetch)
 
     @property
     def _reads(self) -> bool:

@@ -38,6 +38,7 @@ class Fake:
     """A store in memory, shared by all that are given the same rows; it fails when told to."""
 
     silence = SILENCE
+    shared = False
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.free = {row[:5]: row for row in rows}

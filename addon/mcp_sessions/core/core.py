@@ -35,6 +35,7 @@ from .recovery.unreachable import Unreachable
 from .reporter import Reporter
 from .senders import Senders
 from .session import Endpoint, Session
+from .sharing import Sharing
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -49,9 +50,10 @@ class Core:
         self.reporter = reporter
         self._observer = Nobody() if observer is None else Guarded(observer, reporter.could_not_look)
         self._outbox = Outbox()
-        self._fingerprints = Fingerprints()
+        self.fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
-        self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
+        self.sharing = Sharing(self.ledger, reporter, self._outbox)
+        self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget, self.sharing)
         self.senders = Senders(self.ledger, self.ending.carries)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
@@ -101,7 +103,7 @@ class Core:
         connection, ledger, method = x.connection, self.ledger, x.method
         connection.last_active = now
         params = x.message.params if x.message else None
-        x.credentials = self._fingerprints.of(x.headers, x.url)
+        x.credentials = self.fingerprints.of(x.headers, x.url)
         x.client = self.senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)

@@ -215,6 +215,11 @@ class Ledger:
         if session.mapped and session.number in self.sessions:
             place.mapped[server_id] = session
 
+    def follow(self, session: Session, server_id: str, generation: int) -> None:
+        """Give a session the id and the generation that another proxy has brought it back with."""
+        self.remap(session, server_id)
+        session.generation = generation
+
     def own(self, session: Session, client: Client, now: float) -> bool:
         """Note that this client uses the session; whether it is new to it."""
         owners = session.owners

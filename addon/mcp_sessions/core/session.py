@@ -149,6 +149,8 @@ class Session:
     """Why it is being ended, or was, if that is so."""
     outcome: Reason | None = None
     """Why it could not be ended."""
+    elsewhere: bool = False
+    """Whether other proxies have seen it, as far as is known."""
     opened_by: str = "client"
     history: list[Entry] = field(default_factory=list)
     violations: dict[str, int] = field(default_factory=dict)

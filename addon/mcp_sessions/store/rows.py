@@ -228,6 +228,23 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     return session, known
 
 
+def owners_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> list[tuple[Client, bool, float]]:
+    """Who has used a session: entered, if they are new; whether it is known that they are gone, and when they did."""
+    try:
+        owners = _OWNERS.validate_json(row.owners)[-OWNERS_LIMIT:]
+    except ValueError:
+        return []
+    return [(*_client(owner, ledger, gone, now), owner["at"]) for owner in owners]
+
+
+def held_of(row: Row) -> Held | None:
+    """What a session holds at its server; None if that is nothing."""
+    try:
+        return _held(row.held)
+    except ValueError:
+        return None
+
+
 def to_be_ended(row: Row, gone: Gone, idle_since: float) -> bool:
     """Whether any proxy may see to this session's end.
 

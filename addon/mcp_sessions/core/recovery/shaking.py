@@ -17,6 +17,7 @@ from ..states import RecoveryState, RecoveryTrigger
 from . import handshake
 from .attempts import Attempt, Attempts
 from .handshake import Step
+from .joint import Joint
 from .limits import Limits, Troubles
 from .server_state import compare
 from .storms import Storms
@@ -47,6 +48,7 @@ class Shaking:
         self._outbox = outbox
         self._ending = ending
         self._ended = ended
+        self._joint = Joint(ending.sharing, ending.asking.discard)
 
     # How it begins
 
@@ -70,9 +72,18 @@ class Shaking:
             self._begin(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
+        left = attempt.deadline - self._reporter.now
         attempt.deadline += self.limits.slack
         self.attempts.time(attempt)
-        self._open(attempt)
+        self._joint.begin(attempt, left, self._open, self._settled)
+
+    def _settled(self, attempt: Attempt, why_not: str | None) -> None:
+        """Another proxy has brought the session back, or this one may not."""
+        if why_not is None:
+            self._troubles.of(attempt.session).fire(RecoveryTrigger.ANSWERED)
+            self._end(attempt)
+        else:
+            self._end(attempt, why_not, for_all=False)
 
     def _open(self, attempt: Attempt) -> None:
         attempt.steps.append(handshake.opening(attempt.session))
@@ -114,8 +125,8 @@ class Shaking:
             case handshake.Kind.LIST:
                 self._listed(attempt, step, outcome)
         self._send_some(attempt, self.limits.at_once)
-        if not attempt.under_way:
-            self._end(attempt)
+        if not attempt.under_way and not attempt.committing:
+            self._complete(attempt)
 
     def _initialized(self, attempt: Attempt, outcome: Outcome) -> None:
         session, opened = attempt.session, handshake.read(outcome)
@@ -165,6 +176,14 @@ class Shaking:
 
     # How it ends
 
+    def _complete(self, attempt: Attempt) -> None:
+        """All that can be restored is: once it is known that this result stands, it is one."""
+        if not attempt.committing and self._joint.commit(attempt, self._end):
+            attempt.deadline = self._reporter.now + self.limits.slack
+            self.attempts.time(attempt)
+        else:
+            self._end(attempt)
+
     def _end(self, attempt: Attempt, why_not: str | None = None, *, for_all: bool = True) -> None:
         """A handshake has worked, or failed in a way that says something of all others at its server."""
         endpoint = attempt.session.endpoint
@@ -172,12 +191,13 @@ class Shaking:
             self.storms.succeeded(attempt, self._reporter.now)
         elif for_all and attempt.begun is not None:
             self.storms.failed(endpoint, attempt.begun, self._reporter.now)
-        self._take_off(attempt)
+        self._take_off(attempt, why_not or "")
         self._ended(attempt, why_not)
         self._next_turns(endpoint)
 
-    def _take_off(self, attempt: Attempt) -> None:
+    def _take_off(self, attempt: Attempt, why_not: str = "") -> None:
         self.attempts.take_off(attempt)
+        self._joint.conclude(attempt, why_not)
         self.storms.leave(attempt)
 
     def give_up(self, attempt: Attempt) -> None:
@@ -187,9 +207,11 @@ class Shaking:
 
     def _cut_short(self, attempt: Attempt, why: str, *, for_all: bool = True) -> None:
         """A handshake comes to no end: what is done by now has to do."""
-        if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
-            self._not_restored(attempt.session, why)
+        if attempt.committing:
             self._end(attempt)
+        elif self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
+            self._not_restored(attempt.session, why)
+            self._complete(attempt)
         else:
             self._end(attempt, why, for_all=for_all)
 

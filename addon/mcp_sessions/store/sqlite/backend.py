@@ -26,6 +26,7 @@ class SqliteStore:
     """
 
     silence = SILENCE
+    shared = False
 
     def __init__(self, path: Path, proxy: Proxy | None = None, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since the epoch; all who share the file go by the same."""
