@@ -35,7 +35,6 @@ from .recovery.unreachable import Unreachable
 from .reporter import Reporter
 from .senders import Senders
 from .session import Endpoint, Session
-from .sharing import Sharing
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -52,8 +51,7 @@ class Core:
         self._outbox = Outbox()
         self.fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
-        self.sharing = Sharing(self.ledger, reporter, self._outbox)
-        self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget, self.sharing)
+        self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self.senders = Senders(self.ledger, self.ending.carries)
         self._belonging = Belonging(self.ledger, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)

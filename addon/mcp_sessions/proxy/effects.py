@@ -114,7 +114,7 @@ class Effects:
         others = self._others
         counsel = await others.consult(consult) if others is not None else Counsel(alone=True)
         try:
-            self.core.sharing.advised(consult.tag, counsel, clock.now())
+            self.core.ending.sharing.advised(consult.tag, counsel, clock.now())
         except Exception as e:
             logger.error(f"mcp: error in what follows from other proxies: {described(e)}")
         self.fetch()

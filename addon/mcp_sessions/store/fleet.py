@@ -98,12 +98,12 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         store.aside, store.behind, store.opened = self._aside, self._behind, self._opened
-        core.sharing.on = True
+        core.ending.sharing.on = True
         self._listening = self._start(self._listen())
 
     def close(self) -> None:
         """Ask and tell no more: before the store is left."""
-        self._core.sharing.on = False
+        self._core.ending.sharing.on = False
         for task in list(self._tasks):
             task.cancel()
 
@@ -326,7 +326,7 @@ class Fleet:
                     self._core.reporter.changed(session)
                 elif self._found(key_of(session)) is session:
                     self._names[self._store.name(key_of(session))] = session
-                    self._core.sharing.told(session, self._counsel(row, granted=False), self._clock())
+                    self._core.ending.sharing.told(session, self._counsel(row, granted=False), self._clock())
             self._wake()
             await asyncio.sleep(0)
 

@@ -59,7 +59,6 @@ class Ending:
         observer: Observer,
         outbox: Outbox,
         over: Callable[[Session], None],
-        sharing: Sharing,
     ) -> None:
         """`over` is told of each session that is over."""
         self.policy = policy
@@ -69,9 +68,10 @@ class Ending:
         self._reporter = reporter
         self._observer = observer
         self._over = over
+        self.sharing = sharing = Sharing(ledger, reporter, outbox)
+        """What other proxies are asked and told; by recovery, too."""
         self.elsewhere = Elsewhere(ledger, reporter, sharing, self.evidence, self._close, self.check)
         self.asking = Asking(policy, ledger, reporter, outbox, self._close, self.elsewhere.stands, sharing)
-        self.sharing = sharing
         self._backlog: deque[Pending] = deque()
         self._next_look = 0.0
         self._leaving = False
