@@ -86,8 +86,7 @@ class Identifying:
             return
         found = await self._identifier.identify(connection_id, connection.peer, connection.local)
         if isinstance(found, Process):
-            visited = self.core.senders.wonders(found) and await self._identifier.visited(found)
-            self.core.identified(connection, found, clock.now(), visited=visited)
+            self.core.identified(connection, found, clock.now())
             self._fetch()
             self._watch(found)
             return

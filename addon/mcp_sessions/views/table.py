@@ -64,8 +64,7 @@ def clients_table(ledger: Ledger, now: float) -> Table:
 
 
 def _client_row(client: Client, now: float) -> list[str]:
-    carrying = "carrier" if client.carrier else "quiet"
-    state = "gone" if client.gone else "connected" if client.connections else carrying
+    state = "gone" if client.gone else "connected" if client.connections else "quiet"
     live = sum(session.state in LIVE for session in client.sessions)
     return [
         client.label,
