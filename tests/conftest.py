@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from harness.exchange import Handler
 from harness.proxy import Mitmdump
@@ -13,6 +14,10 @@ from harness.raw import RawClient
 from harness.scripted import ScriptedServer
 from harness.sdk import Major, SdkClient, SdkServer
 from harness.session_client import SessionClient
+
+# How long something takes to be drawn says more of what else runs on the machine than of the test.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 StartServer = Callable[..., Awaitable[SdkServer]]
 StartClient = Callable[..., Awaitable[SdkClient]]

@@ -36,8 +36,8 @@ from .proxy.tasks import Tasks
 from .recordings.addon import Recordings
 from .recordings.playback import Playback
 from .rules import Judge
-from .store import Keeping, SqliteStore, Store
-from .store.redis import Address, RedisStore
+from .store import Keeping, keep
+from .store.redis import Address
 from .views.reporting import Reporting
 from .views.shown import Shown, View
 from .views.started import started
@@ -71,6 +71,7 @@ class McpSessions:
             end=lambda session: self._do_for(session, lambda: self.core.end(session, clock.now())),
             reinit=lambda session: self._do_for(session, lambda: self.core.reinit(session, clock.now())),
             keep=lambda session, keep: self._do_for(session, lambda: self.core.keep(session, keep, clock.now())),
+            export=self.recordings.write,
             refresh=_refresh,
         )
         self.views: list[View] = []
@@ -286,8 +287,7 @@ class McpSessions:
         self._forget()
         where = self._ledger
         if where is not None:
-            store: Store = RedisStore(where, clock=clock.now) if isinstance(where, Address) else SqliteStore(where)
-            self.keeping = Keeping(self.core, store, clock.now, self._watch, self.effects.fetch)
+            self.keeping = keep(self.core, where, clock.now, self._watch, self.effects.fetch)
 
     @property
     def _reads(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp_sessions.core.client import Connection, ProcessLike
 from mcp_sessions.core.core import Core
-from mcp_sessions.core.decisions import Decision, Head, Outcome, Release, Send
+from mcp_sessions.core.decisions import Conclude, Consult, Decision, Head, Outcome, Release, Send
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.observer import Observer
 from mcp_sessions.core.policy import Policy
@@ -46,6 +46,8 @@ class Driver:
         self.core = Core(policy or chosen.policy, self.reporter, watching)
         self.sends: list[Send] = []
         self.releases: list[Release] = []
+        self.consults: list[Consult] = []
+        self.concluded: list[Conclude] = []
         self._numbers = itertools.count(1)
 
     def connect(
@@ -56,11 +58,12 @@ class Driver:
         *,
         peer: tuple[str, int] = ("127.0.0.1", 40000),
         known: bool = True,
+        **more: Any,
     ) -> Connection:
         """A connection, and who is behind it, unless that is not `known` yet."""
         connection = self.core.connected(connection_id, peer, ("127.0.0.1", 8080), now)
         if known and not connection.identified:
-            self.identify(connection, process, now)
+            self.identify(connection, process, now, **more)
         return connection
 
     def identify(self, connection: Connection, process: ProcessLike | None, now: float, **more: Any) -> None:
@@ -141,10 +144,15 @@ class Driver:
     def fetch(self) -> None:
         """Take the effects, as a shell does after every input."""
         for effect in self.core.effects():
-            if isinstance(effect, Send):
-                self.sends.append(effect)
-            else:
-                self.releases.append(effect)
+            match effect:
+                case Send():
+                    self.sends.append(effect)
+                case Release():
+                    self.releases.append(effect)
+                case Consult():
+                    self.consults.append(effect)
+                case Conclude():
+                    self.concluded.append(effect)
 
     def take(self, what: str) -> list[Send]:
         """The requests of the proxy's own of this kind that are to be sent, the oldest first; they are taken."""

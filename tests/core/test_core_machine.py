@@ -28,9 +28,14 @@ PEERS = (
     Peer(pid=2, connection="c2", token="t"),
     Peer(pid=None, host="10.0.0.9", connection="c3", token="t"),
     Peer(pid=None, host="10.0.0.7", connection="c4", token="another"),
+    Peer(pid=3, connection="c5", token="t", visited=True),
 )
-"""Two processes of this host, somebody elsewhere, and a stranger whom the server does not accept."""
+"""Two processes of this host, somebody elsewhere, a stranger whom the server does not accept, and a process that
+carries somebody: its end proves nothing."""
 STRANGER = 3
+CARRIER = 4
+UNSEEN = {2, CARRIER}
+"""Those whose end nobody sees."""
 DELETE_ANSWERS = (200, 204, 404, 405, 401, 429, 500, None)
 STREAM = HeaderMap(((b"content-type", b"text/event-stream"),))
 
@@ -71,7 +76,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(who=st.integers(0, len(PEERS) - 1))
     def call(self, who: int) -> None:
         if who not in self.dead:
-            if who in (0, 1):  # of anybody else it counts as soon as the server has accepted it
+            if who in (0, 1, CARRIER):  # of anybody else it counts as soon as the server has accepted it
                 self.used_by.add(who)
                 self.quiet_since = self.world.now
             self._on_request(*self.world.call(ID, peer=PEERS[who]), who)
@@ -114,7 +119,7 @@ class CoreMachine(RuleBasedStateMachine):
         if who not in self.dead:
             self._on_request(*self.world.send(verb="DELETE", session=ID, peer=PEERS[who]), who)
 
-    @rule(who=st.integers(0, 1))
+    @rule(who=st.sampled_from([0, 1, CARRIER]))
     def die(self, who: int) -> None:
         self.dead.add(who)
         self.world.disconnected(PEERS[who].connection, self.world.now)
@@ -330,9 +335,9 @@ class CoreMachine(RuleBasedStateMachine):
         standing = self.session.standing
         deletes = {id(s): s for s in self.world.sends if isinstance(s.tag, Deletion) and s.tag.final}
         if deletes.keys() - self.seen.keys():
-            quiet = self.world.now - self.quiet_since >= 20 and 2 in self.used_by
+            quiet = self.world.now - self.quiet_since >= 20 and UNSEEN & self.used_by
             meant = self.ended_by_client or self.ended_by_hand
-            assert meant or quiet or self.used_by <= self.dead, "a session whose client lives is not ended"
+            assert meant or quiet or self.used_by <= self.dead - UNSEEN, "a session whose client lives is not ended"
         self.seen = deletes
         assert not self.was_left or standing.client is ClientSide.LEFT, "what was ended by its client stays so"
         self.was_left = standing.client is ClientSide.LEFT
@@ -357,7 +362,7 @@ class CoreMachine(RuleBasedStateMachine):
             return
         self.world.core.keep(self.session, False, self.world.now)
         self.configure("on", "off")
-        for who in (0, 1):
+        for who in (0, 1, CARRIER):
             self.die(who)
         for _ in range(2000):
             if self.world.sends:
@@ -402,6 +407,19 @@ def test_the_machine_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.begin()
     machine.call(1)
     machine.die(1)
+    with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
+        machine.only_the_abandoned_are_ended()
+
+
+def test_the_machine_sees_a_carrier_that_is_taken_for_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: whatever process is behind a connection is the client. The machine must notice."""
+    monkeypatch.setattr("mcp_sessions.core.senders.Senders._carry", lambda *_: None)
+    machine = CoreMachine()
+    machine.begin()
+    machine.call(CARRIER)
+    machine.die(CARRIER)
+    machine.only_the_abandoned_are_ended()
+    machine.die(0)
     with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
         machine.only_the_abandoned_are_ended()
 

@@ -31,6 +31,8 @@ class Peer:
     connection: str = "c1"
     known: bool = True
     """Whether it is known at once which process is behind its connection."""
+    visited: bool = False
+    """Whether others are connected to that process: it is not the client, but what carries it."""
 
 
 def fields(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
@@ -62,7 +64,14 @@ class World(Driver):
         """A request arrives; what is decided about it."""
         peer = peer or Peer()
         process = FakeProcess(peer.pid) if peer.pid else None
-        connection = self.connect(peer.connection, process, self._next(), peer=(peer.host, 40000), known=peer.known)
+        connection = self.connect(
+            peer.connection,
+            process,
+            self._next(),
+            peer=(peer.host, 40000),
+            known=peer.known,
+            visited=peer.visited,
+        )
         accept = "text/event-stream" if verb == "GET" else "application/json, text/event-stream"
         shown: Headers = {
             "accept": accept,
@@ -119,17 +128,20 @@ class World(Driver):
     # Short cuts
 
     def open(
-        self, session: str = "s-one-two-three-four", *, peer: Peer | None = None, capabilities: Any = None
+        self,
+        session: str = "s-one-two-three-four",
+        *,
+        peer: Peer | None = None,
+        capabilities: Any = None,
+        name: str = "test",
     ) -> Session:
-        """A client opens a session and calls a tool in it."""
-        params = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-        opening, _ = self.send(request("initialize", params), peer=peer, headers={"mcp-protocol-version": None})
-        self.answer(
-            opening, 200, initialized(opening.message.id if opening.message else 0, capabilities), session=session
-        )
+        """A client opens a session."""
+        params = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}
+        x, _ = self.send(request("initialize", params), peer=peer, headers={"mcp-protocol-version": None})
+        self.answer(x, 200, initialized(x.message.id if x.message else 0, capabilities), session=session)
         x, _ = self.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, session=session, peer=peer)
         self.answer(x, 202)
-        return opening.opened or self.session(session)
+        return self.session(session)
 
     def session(self, session_id: str) -> Session:
         """The session that a client knows by this id."""

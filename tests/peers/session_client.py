@@ -118,6 +118,10 @@ def main() -> None:
                     sys.stdin.read()
                     os._exit(0)
                 said = child
+            case "listen-on":
+                # As a client does that signs in by a browser.
+                client.door = socket.create_server(("127.0.0.1", 0))
+                said = client.door.getsockname()[1]
             case "hang-up":
                 # Aborted, as a process that dies aborts.
                 if client.stream.sock:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import brotli
 import httpx
 import pytest
 
@@ -74,6 +77,64 @@ async def test_a_flood_of_long_urls_is_passed_on_and_not_kept(
         len(proxy.logged("mcp: not looked at: requests with an URL of more than 8000 characters, to http://127.0.0.1"))
         == 1
     )
+
+
+BOMBS = {
+    "gzip": lambda body: gzip.compress(body, 6),
+    "br": lambda body: brotli.compress(body, quality=5),
+}
+EMPTY_BLOCKS = gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 4_000_000
+"""Twenty megabytes that say nothing."""
+
+
+@pytest.mark.parametrize("coding", BOMBS)
+async def test_an_answer_that_grows_when_it_is_unpacked(
+    scripted: StartScripted, mitmdump: StartProxy, coding: str
+) -> None:
+    text = json.dumps({"jsonrpc": "2.0", "result": {"content": [{"type": "text", "text": "a" * 60_000_000}]}, "id": 0})
+    large = await asyncio.to_thread(BOMBS[coding], text.encode())
+    larger = await asyncio.to_thread(BOMBS[coding], text.encode() + bytes(10_000_000))
+    bodies = [large, larger, EMPTY_BLOCKS if coding == "gzip" else b"\x0b" + bytes(20_000_000), b"nonsense" * 100_000]
+    mini = MiniMcp()
+
+    def answer(request: Request) -> Answer:
+        if request.rpc != "tools/call":
+            return mini(request)
+        return Answer(200, {"content-type": "application/json", "content-encoding": coding}, bodies[request.id])
+
+    server = await scripted(answer)
+    proxy = await mitmdump(server.port, options={"mcp_identify": "off"})
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        opened = await client.post(proxy.url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}})
+        headers = {"mcp-session-id": opened.headers["mcp-session-id"]}
+        for number, body in enumerate(bodies):
+            call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": "x"}}
+            async with client.stream("POST", proxy.url, json=call, headers=headers) as got:
+                assert b"".join([chunk async for chunk in got.aiter_raw()]) == body
+    assert len(proxy.logged("an answer passes unread")) >= 2
+    assert not server.requests("DELETE")
+
+
+async def test_a_handshake_that_grows_when_it_is_unpacked(scripted: StartScripted, mitmdump: StartProxy) -> None:
+    text = json.dumps({"jsonrpc": "2.0", "id": "x", "result": {"protocolVersion": "2025-11-25", "x": "a" * 60_000_000}})
+    bomb = await asyncio.to_thread(gzip.compress, text.encode(), 6)
+    mini = MiniMcp()
+
+    def answer(request: Request) -> Answer:
+        if request.rpc == "initialize" and lost:
+            return Answer(200, {"content-type": "application/json", "content-encoding": "gzip"}, bomb)
+        return mini(request)
+
+    server, lost = await scripted(answer), False
+    proxy = await mitmdump(server.port, options={"mcp_identify": "off"})
+    async with httpx.AsyncClient(timeout=60, headers=ACCEPT) as client:
+        opened = await client.post(proxy.url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}})
+        headers = {"mcp-session-id": opened.headers["mcp-session-id"]}
+        mini.forget()
+        lost = True
+        call = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+        assert (await client.post(proxy.url, json=call, headers=headers)).status_code == 404
+    assert len(server.requests(rpc="initialize")) > 1
 
 
 def filled(path: Path, port: int, count: int) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import zipfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from conftest import StartClient, StartServer
 from harness.proxy import ADDON
+from harness.session_client import SessionClient
 from harness.web import Mitmweb, browser, chromium, problems_of
 
 pytestmark = [
@@ -139,7 +147,14 @@ async def test_a_stream_is_seen_in_the_flow_view_while_it_is_open(
 
 async def test_nobody_gets_in_without_the_password(sdk_server: StartServer) -> None:
     async with Mitmweb(1) as proxy, httpx.AsyncClient(base_url=proxy.web, trust_env=False) as web:
-        for path in ("/mcp", "/mcp/page.js", "/mcp/changes.json", "/mcp/sessions/1.json"):
+        for path in (
+            "/mcp",
+            "/mcp/page.js",
+            "/mcp/changes.json",
+            "/mcp/sessions/1.json",
+            "/mcp/sessions/1/messages.json",
+            "/mcp/sessions/1/export.zip",
+        ):
             refused = await web.get(path)
             assert refused.status_code == 403, path
             assert "MCP sessions" not in refused.text
@@ -152,6 +167,10 @@ async def test_nobody_gets_in_without_the_password(sdk_server: StartServer) -> N
         assert (await web.get("/mcp/changes.json?since=x")).status_code == 400
         assert (await web.get("/mcp/sessions/77.json")).status_code == 404
         assert (await web.post("/mcp", data={"token": "wrong"})).status_code == 403
+        # With the password, but not from the page: another site could have sent it.
+        for deed in ("end", "keep", "unkeep", "reinit"):
+            forged = await web.post(f"/mcp/sessions/1/{deed}", headers={"Authorization": f"Bearer {proxy.PASSWORD}"})
+            assert forged.status_code == 403, deed
 
 
 async def test_ten_thousand_sessions_do_not_stall_the_page(page: Page, tmp_path: Path) -> None:
@@ -190,3 +209,122 @@ async def test_ten_thousand_sessions_do_not_stall_the_page(page: Page, tmp_path:
         await expect(page.locator("#details h2")).to_contain_text("Session 00009999")
         await page.keyboard.press("Escape")
         await expect(page.locator("#details")).to_be_hidden()
+
+
+async def axe(page: Page) -> list[str]:
+    """What axe-core has to say about the page as it is: the rules that it finds broken, and where."""
+    found = (await Axe().run(page)).response["violations"]
+    return [f"{one['id']}: {[node['html'][:150] for node in one['nodes'][:3]]}" for one in found]
+
+
+async def overlapping(page: Page, selector: str) -> list[str]:
+    """The neighbours of this kind that cover one another."""
+    elements = await page.locator(selector).all()
+    boxes = [(await element.inner_text(), await element.bounding_box()) for element in elements]
+    known = sorted(((box["x"], box["x"] + box["width"], text) for text, box in boxes if box), key=lambda one: one[0])
+    return [f"{a[2]} / {b[2]}" for a, b in pairwise(known) if b[0] < a[1]]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_everything_is_seen_and_can_be_reached(
+    sdk_server: StartServer, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    server = await sdk_server(1)
+    async with Mitmweb(server.port) as proxy, browser() as started, AsyncExitStack() as stack:
+        page = await started.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        await log_in(page, proxy)
+        problems = problems_of(page)
+        await page.reload()
+        stays = await stack.enter_async_context(SessionClient(proxy.url, name="stays"))
+        await stays.open()
+        async with SessionClient(proxy.url, name="goes") as goes:
+            await goes.open()
+            await goes.do("call hello")
+        rows = page.locator(".row[data-session]")
+        await expect(rows).to_have_count(2)
+        broken = rows.filter(has_text="MCP308")
+        await expect(broken.locator(".about")).to_contain_text("⚠ MCP308")
+        await expect(broken.locator(".about")).to_contain_text("by the proxy")
+        await expect(broken.locator(".about")).to_be_visible()
+        if width == 1280:
+            await expect(broken.locator(".where")).to_have_text(f"127.0.0.1:{server.port}/mcp")
+        assert await overlapping(page, "#axis span") == []
+        for text in (await page.locator("#axis span").all_inner_texts())[:-1]:
+            assert re.fullmatch(r"(\d+ (d|h|min|s) ?)+ ago", text), text
+
+        # The arrow keys, before anything was clicked.
+        await page.evaluate("document.activeElement.blur()")
+        await page.keyboard.press("ArrowDown")
+        await expect(page.locator(".row.picked")).to_have_count(1)
+
+        # Filter, order, and the counters.
+        await page.select_option("#show", "violations")
+        await expect(rows).to_have_count(1)
+        await page.locator("#totals button", has_text="clients").click()
+        await expect(rows).to_have_count(2)
+        await page.select_option("#order", "violations")
+        await expect(page.locator(".row.client")).to_have_count(0)
+        await expect(rows.first).to_contain_text("MCP308")
+        assert await axe(page) == []
+
+        # A session by its address, what was said in it, and what contains a word.
+        await broken.click()
+        await page.get_by_role("tab", name="Messages").click()
+        lines = page.locator(".messages tbody tr")
+        await expect(lines.filter(has_text="response to tools/call echo")).to_have_count(1)
+        await page.get_by_label("Find in messages").fill("response initialize")
+        await expect(lines).to_have_count(1)
+        await expect(lines).to_contain_text("response to initialize")
+        assert await axe(page) == []
+        await page.reload()
+        await expect(page.locator("#details h2")).to_contain_text("Session ")
+        await expect(lines.filter(has_text="response to tools/call echo")).to_have_count(1)
+
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#details")).to_be_hidden()
+
+        # The violations: by client, with a search of their own; a rule by its address.
+        await page.locator("#totals button", has_text="violations").click()
+        await page.fill("#find", "MCP308")
+        await expect(page.locator("#rules > details")).to_have_count(1)
+        await expect(page.locator("#rule-MCP308")).to_be_visible()
+        await page.fill("#find", "")
+        await page.evaluate("location.hash = 'rule-MCP308'")
+        await expect(page.locator("#rule-MCP308 h2")).to_have_count(1)
+        await expect(page.locator("#rule-MCP308 li")).to_be_visible()
+        assert await axe(page) == []
+        assert problems == []
+
+
+async def test_a_session_is_kept_ended_and_exported_from_the_page(
+    page: Page, sdk_server: StartServer, sdk_client: StartClient
+) -> None:
+    server = await sdk_server(1)
+    async with Mitmweb(server.port) as proxy:
+        client = await sdk_client(1, proxy.url)
+        await client.call("echo", text="said in it", token="s3cret-" + "0123456789abcdef")
+        await log_in(page, proxy)
+        problems = problems_of(page)
+        await page.locator(".row[data-session]").click()
+        details = page.locator("#details")
+        await details.get_by_role("button", name="Keep", exact=True).click()
+        await expect(details).to_contain_text("not ended by the proxy")
+        await details.get_by_role("button", name="Keep no longer").click()
+        await expect(details.get_by_role("button", name="Keep", exact=True)).to_be_visible()
+        await details.get_by_role("button", name="Reinit").click()
+        await server.wait_for(lambda seen: seen.rpc == "notifications/initialized", count=2)
+
+        async with page.expect_download() as downloading:
+            await details.get_by_role("link", name="Export").click()
+        exported = await (await downloading.value).path()
+        with zipfile.ZipFile(exported) as archive:
+            text = b"".join(archive.read(name) for name in archive.namelist())
+        assert b"tools/call" in text
+        assert (await client.session_id() or "-").encode() not in text
+
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+        await details.get_by_role("button", name="End", exact=True).click()
+        await expect(page.locator(".row[data-session] .chip")).to_have_text("closed")
+        await expect(details.get_by_role("button", name="End", exact=True)).to_have_count(0)
+        assert problems == []

@@ -28,7 +28,7 @@ def test_bad_breaks_the_rule_and_no_other(rule: Rule) -> None:
     if rule.extra and not schema.available():
         pytest.skip(f"needs the extra {rule.extra}, which is for Python 3.13 and later")
     for revision in revisions_of(rule.bad, rule.revisions):
-        found = set(broken_by(rule.bad, revision))
+        found = set(broken_by(rule.bad, revision, rule.id))
         assert rule.id in found
         assert found <= {rule.id, *rule.also}
 
@@ -36,7 +36,7 @@ def test_bad_breaks_the_rule_and_no_other(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=IDS)
 def test_good_breaks_nothing(rule: Rule) -> None:
     for revision in revisions_of(rule.good, rule.revisions):
-        assert broken_by(rule.good, revision) == []
+        assert broken_by(rule.good, revision, rule.id) == []
 
 
 def test_every_rule_has_a_check() -> None:

@@ -337,3 +337,18 @@ def test_a_get_is_answered_with_a_stream_or_405() -> None:
     assert broken_by(lines("%init", call(9), request(*GET, answer=error("null", "No valid session ID")))) == ["MCP305"]
     bare = GET[0], VERSION[2:], GET[2]
     assert broken_by(lines("%init", request(*bare, answer="400"))) == ["MCP303"]
+
+
+def test_where_the_revision_is_not_known_only_what_holds_in_all_four_is_judged() -> None:
+    unknown = request(
+        "POST /mcp",
+        "Accept: application/json, text/event-stream",
+        "Content-Type: application/json",
+        "Mcp-Session-Id: x1",
+        body='{"jsonrpc":"2.0","id":10,"method":"ping"}',
+        answer='200\nContent-Type: application/json\nMcp-Session-Id: x2\n\n{"jsonrpc":"2.0","id":10,"result":{}}',
+    )
+    assert broken_by(unknown) == []  # 2026-07-28 has another rule for that
+    named = unknown.replace("> Mcp-Session-Id: x1", "> Mcp-Session-Id: x1\n> MCP-Protocol-Version: 2025-06-18")
+    assert broken_by(named) == ["MCP312"]
+    assert broken_by(unknown.replace('"id":10,"result"', '"id":11,"result"')) == ["MCP203"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mcp_sessions.core.records import LINE, schema
 from mcp_sessions.options import settings
 from mcp_sessions.proxy.marks import mark_rules
 from mcp_sessions.rules import Level, Rule, catalogue
+from mcp_sessions.rules.examples import written_out
 from mcp_sessions.rules.pages import explain, page
 from mcp_sessions.views.log import EventLog
 from mcp_sessions.views.sarif import sarif
@@ -142,8 +144,8 @@ def test_explaining_a_rule(rule: Rule) -> None:
         rule.why.strip(),
         rule.quote,
         rule.address(),
-        rule.bad.strip(),
-        rule.good.strip(),
+        written_out(rule.bad),
+        written_out(rule.good),
     ):
         assert part in text
 
@@ -174,3 +176,62 @@ def test_a_violation_is_a_plain_line_whatever_came_from_the_wire() -> None:
     for record in player.told:
         assert record.line().isprintable()
         assert len(record.line()) < 500
+
+
+def test_each_revisions_own_words_are_quoted() -> None:
+    rule = catalogue()["MCP503"]
+    assert [(wording.quote, wording.revisions) for wording in rule.wordings()] == [
+        ("The final JSON-RPC response SHOULD terminate the stream.", ("2026-07-28",)),
+        ("After the JSON-RPC response has been sent, the server SHOULD terminate the SSE stream.", ("2025-11-25",)),
+        ("After the JSON-RPC response has been sent, the server SHOULD close the SSE stream.", ("2025-06-18",)),
+        ("After all JSON-RPC responses have been sent, the server SHOULD close the SSE stream.", ("2025-03-26",)),
+    ]
+    for wording in rule.wordings():
+        assert wording.quote in explain(rule)
+        assert wording.address in explain(rule)
+        assert wording.quote in page()
+
+
+@pytest.mark.parametrize("rule", list(catalogue().values()), ids=list(catalogue()))
+def test_revisions_that_an_entry_names_are_those_of_its_rule(rule: Rule) -> None:
+    for source in (rule, *rule.parts.values()):
+        for named in (source.clause_by_revision, source.quote_by_revision):
+            assert set(named) <= set(rule.revisions)
+    assert set(rule.level_by_revision) <= set(rule.revisions)
+    assert bool(rule.quote) or rule.level is Level.PRACTICE
+
+
+def test_what_stands_elsewhere_is_linked_there() -> None:
+    site = "https://modelcontextprotocol.io/specification"
+    batch = catalogue()["MCP108"].bad.replace("initialize", "x")
+    for inside, clause in (
+        ('"method":"tools/list"', "transports#sending-messages-to-the-server"),
+        ('"method":"initialize"', "lifecycle#initialization"),
+    ):
+        player = told(batch.replace('"method":"tools/list"', inside))
+        [violation] = [violation for violation in player.violations if violation.rule == "MCP108"]
+        assert violation.clause == f"{site}/2025-03-26/basic/{clause}"
+    bad = catalogue()["MCP509"].bad
+    progress = bad.split("\n")[-5]
+    assert progress.startswith("< data:")
+    falling = bad.replace('"name":"slow"', '"name":"slow","_meta":{"progressToken":"p1"}')
+    falling = falling.replace(progress, f"{progress}\n<\n{progress}")
+    for transcript, clause in ((bad, "behavior-requirements"), (falling, "progress-flow")):
+        [violation] = told(transcript).violations
+        assert violation.clause == f"{site}/2025-11-25/basic/utilities/progress#{clause}"
+
+
+@pytest.mark.parametrize("rule", list(catalogue().values()), ids=list(catalogue()))
+def test_what_is_explained_is_written_out(rule: Rule) -> None:
+    text = explain(rule)
+    assert not re.search(r"^(> )?%", text, re.M)
+    for sign, words in (("@ ", "@ N:"), ("! cut", "! cut:"), ("! left-open", "! left-open:")):
+        assert (re.search(f"^{sign}", rule.bad + rule.good, re.M) is not None) is (words in text)
+
+
+def test_levels_are_those_of_the_clauses() -> None:
+    rules = catalogue()
+    assert {rules[rule_id].level for rule_id in ("MCP111", "MCP207", "MCP310")} == {Level.PRACTICE}
+    assert rules["MCP502"].level_in("2025-11-25") is Level.SHOULD
+    assert rules["MCP502"].level_in("2026-07-28") is Level.PRACTICE
+    assert rules["MCP502"].level_in(None) is Level.PRACTICE

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from harness.redis import running
+from harness.redis_server import running
 from mcp_sessions.store import Proxy, SqliteStore, Store
 from mcp_sessions.store.proxies import SILENCE
 from mcp_sessions.store.redis import Address, RedisStore

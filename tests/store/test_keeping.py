@@ -16,7 +16,6 @@ import pytest
 from mcp_sessions.core import ledger
 from mcp_sessions.core.client import Client
 from mcp_sessions.core.core import Core
-from mcp_sessions.core.credentials import Fingerprints
 from mcp_sessions.core.decisions import Send
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.reporter import Reporter
@@ -39,7 +38,7 @@ class Fake:
     """A store in memory, shared by all that are given the same rows; it fails when told to."""
 
     silence = SILENCE
-    secret = b"of all"
+    shared = False
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.free = {row[:5]: row for row in rows}
@@ -527,10 +526,10 @@ async def test_an_error_in_here_is_told_and_the_rest_goes_on(
 ) -> None:
     store = Fake()
 
-    def row_of(session: Session, place: Place, fingerprints: Fingerprints) -> Row:
+    def row_of(session: Session, place: Place) -> Row:
         if session.client_id == "bad":
             raise AttributeError
-        return rows.row_of(session, place, fingerprints)
+        return rows.row_of(session, place)
 
     monkeypatch.setattr(module, "row_of", row_of)
     async with running(store) as shell:

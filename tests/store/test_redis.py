@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.redis import RedisServer, running
+from harness.redis_server import RedisServer, running
 from mcp_sessions.options import settings
 from mcp_sessions.store import Key, Problem
 from mcp_sessions.store.redis import Address, RedisStore, connection

@@ -33,7 +33,8 @@ class ProcessLike(Protocol):
 class ClientKey(NamedTuple):
     """What makes two connections belong to one client.
 
-    A process is known by pid and start time. Anybody else by host, `User-Agent` and hashed credentials together.
+    A process is known by pid and start time. Anybody else by host, `User-Agent` and credentials together, as a keyed
+    hash that means nothing outside this process.
     """
 
     pid: int = 0
@@ -41,6 +42,16 @@ class ClientKey(NamedTuple):
     host: str = ""
     user_agent: str = ""
     credentials: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Voices:
+    """What a process has said of who it is, to find out whether it speaks for several."""
+
+    latest: tuple[int, str] = (0, "")
+    """The number of the session that it used last, and the credentials."""
+    heard: dict[tuple[object, str], dict[str, float]] = field(default_factory=dict)
+    """By endpoint and kind: what it was there, with the time when it was that first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +81,12 @@ class Client:
     """When its last connection was closed, if it has none."""
     requests: int = 0
     gone_at: float | None = None
+    carrier: str = ""
+    """Why this process is taken for one that passes on what others send, in words; empty if it is not."""
+    alone: bool = False
+    """Whether it was seen to send something while nobody was connected to it."""
+    voices: Voices | None = field(default=None, repr=False)
+    """Who has spoken by it, if it has spoken."""
     number: int = field(default_factory=lambda: next(_numbers))
     """Tells it from every other client of this run."""
 
@@ -80,13 +97,13 @@ class Client:
 
     @property
     def is_process(self) -> bool:
-        """Whether it is a process of this host, so that its end is seen and need not be guessed."""
-        return self.pid is not None
+        """Whether it is a process of this host that speaks for itself, so that its end is seen and not guessed."""
+        return self.pid is not None and not self.carrier
 
     @property
     def label(self) -> str:
         """The client in a log line: `claude[4711]`, or its address."""
-        return f"{self.name}[{self.pid}]" if self.is_process else self.host
+        return f"{self.name}[{self.pid}]" if self.pid is not None else self.host
 
 
 @dataclass(slots=True, eq=False)
@@ -103,5 +120,11 @@ class Connection:
     """Whether the question which process it is has been answered, be it with none."""
     vanished: bool = False
     """Whether it was closed before anybody could look."""
+    carrier: Client | None = None
+    """The process behind it, if that passes on what others send."""
+    shared: bool = False
+    """Whether it has carried several sessions of whoever is behind that: its being open says nothing of any of them."""
+    kept_back: int = 0
+    """Requests on it that wait until it is known which process is behind it."""
     sessions: dict[Any, None] = field(default_factory=dict)
     """The sessions that it has carried: each a `Session`."""

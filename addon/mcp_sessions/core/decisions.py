@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ..wire.headers import Fields, HeaderMap
 from ..wire.jsonrpc import Body
+from .client import Client
 from .exchange import Exchange
+from .recovery.server_state import Held
 from .session import Session
 
 # Decisions, which the shell carries out without a thought of its own
@@ -118,7 +121,77 @@ class Release:
     decision: Decision
 
 
-type Effect = Send | Release
+class Matter(StrEnum):
+    """What other proxies are asked about a session."""
+
+    WEIGH = "whether anybody has seen its client"
+    HANDSHAKE = "who shakes hands for it"
+    COMMIT = "whether what the handshake came to stands"
+    DELETE = "who ends it"
+
+
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """Ask the proxies that share the ledger, and tell `Core.sent` what they say."""
+
+    matter: Matter
+    session: Session
+    tag: Tag
+    patience: float
+    """Seconds within which an answer must come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """What this proxy alone was allowed to do for a session is done; if it failed, the others need not try at once."""
+
+    session: Session
+    problem: str = ""
+
+
+type Effect = Send | Release | Consult | Conclude
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What other proxies know of a session. Times are seconds since the epoch."""
+
+    server_id: str = field(repr=False)
+    generation: int
+    revision: str
+    parameters: bytes | None = field(repr=False)
+    result: bytes | None = field(repr=False)
+    opened_by: str
+    last_used: float
+    stream_aborted_at: float | None
+    left_at: float | None
+    """When the last connection that carried it was closed."""
+    streams: int
+    """Open GET streams through other proxies."""
+    connections: int
+    """Open connections to other proxies that have carried it."""
+    owners: tuple[tuple[Client, float], ...]
+    """All clients that used it, with the time of their last use."""
+    held: Held | None
+    elsewhere: bool
+    """Whether another proxy that lives has seen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counsel:
+    """What other proxies say."""
+
+    granted: bool = False
+    """Whether this proxy may do it, and no other until it has concluded."""
+    alone: bool = False
+    """They can't be asked now."""
+    over: bool = False
+    """The session is over at its server."""
+    left: bool = False
+    """Because its client has ended it."""
+    news: News | None = None
+    problem: str = ""
+    """Why not, if this proxy may not."""
 
 
 @dataclass(frozen=True, slots=True)

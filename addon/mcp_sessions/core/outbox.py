@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .decisions import Decision, Effect, Release, Request, Send, Tag
+from .decisions import Conclude, Consult, Decision, Effect, Release, Request, Send, Tag
 from .exchange import Exchange
 
 NOTHING: Sequence[Effect] = ()
@@ -31,6 +31,10 @@ class Outbox:
     def send(self, request: Request, tag: Tag) -> None:
         """Have a request sent in a client's place."""
         self._effects.append(Send(request, tag))
+
+    def put(self, effect: Consult | Conclude) -> None:
+        """Have other proxies asked or told."""
+        self._effects.append(effect)
 
     def release(self, x: Exchange, decision: Decision) -> None:
         """Let an exchange go on that was kept waiting."""

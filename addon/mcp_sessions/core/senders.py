@@ -1,9 +1,15 @@
-"""Who sends: the process at the other end of a connection, or, where none is known, an address with its credentials."""
+"""Who sends: the process at the other end of a connection, or, where none is known, an address with its credentials.
+
+A process that passes on what others send (`carriers`) is nobody who sends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..wire.text import printable
 from .bounded import vouch, with_one, without
+from .carriers import VISITED, sign_of
 from .client import Client, ClientKey, Connection, ProcessLike
 from .decisions import Ask
 from .exchange import Exchange
@@ -14,26 +20,48 @@ from .session import ID_LIMIT, Session
 class Senders:
     """Tells whose a connection is, and who sends a request."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, carries: Callable[[Client], None] = lambda _: None) -> None:
+        """`carries` is told of each process that turns out to be a carrier."""
         self._ledger = ledger
+        self._carries = carries
 
-    def ask(self, x: Exchange, *, plain: bool) -> Ask | None:
-        """What is to be found out before a request goes on, if anything. `plain`: that it is its session's client's."""
-        identity = not x.connection.identified
+    def ask(self, x: Exchange) -> Ask | None:
+        """What is to be found out before a request goes on, if anything."""
+        connection, client = x.connection, x.connection.client
+        known = connection.identified
+        if known and client is not None and client.is_process and not client.alone and _opens(x):
+            known = False  # it is to be looked at while it waits
         if x.presented and x.session is None:
-            return Ask(identity, recall=len(x.presented) <= ID_LIMIT)
-        if not identity:
+            ask = Ask(identity=not known, recall=len(x.presented) <= ID_LIMIT)
+        elif known:
             return None
-        # Who opens a session is its owner from the beginning, and who is its owner may come from another address.
-        opens = any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed
-        return Ask(identity=True) if opens or (x.session is not None and not plain) else None
+        elif _opens(x) or (x.session is not None and x.session.mapped):
+            # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
+            ask = Ask(identity=True)
+        else:
+            return None
+        x.kept_back = ask.identity
+        connection.kept_back += ask.identity
+        return ask
+
+    def wonders(self, process: ProcessLike) -> bool:
+        """Whether it is to be found out of a process if others are connected to it."""
+        client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+        return client is None or not (client.carrier or client.alone)
 
     def identified(
-        self, connection: Connection, process: ProcessLike | None, now: float, *, vanished: bool = False
+        self,
+        connection: Connection,
+        process: ProcessLike | None,
+        now: float,
+        *,
+        vanished: bool = False,
+        visited: bool = False,
     ) -> Client | None:
         """Note which process is behind a connection, or that this can't be known; the client, if it is one.
 
-        `vanished`: it can't be known because the connection was closed meanwhile.
+        `vanished`: it can't be known because the connection was closed meanwhile. `visited`: others were connected to
+        the process, at this moment.
         """
         connection.identified, connection.vanished = True, vanished
         if process is None:
@@ -53,13 +81,24 @@ class Senders:
                 parent=process.parent,
             )
             self._ledger.client(client)
+        if visited and not client.alone:
+            self._carry(client, VISITED)
+        elif connection.kept_back:
+            client.alone = True
+        if client.carrier:
+            connection.carrier = client
+            self._settle_unknown(connection, vanished=False)
+            return connection.client
         self._join(connection, client, now)
         return client
 
     def of(self, x: Exchange) -> Client:
         """The client behind a request; one by address and credentials where no process was found (yet)."""
         connection, headers = x.connection, x.headers
+        connection.kept_back -= x.kept_back
         client = connection.client
+        if client is not None and client.is_process and (sign := sign_of(client, x)):
+            self._carry(client, sign)
         # A proxy in front may carry many clients over one connection: without a process, each request tells anew.
         if client is None or not client.is_process:
             key = ClientKey(
@@ -76,6 +115,17 @@ class Senders:
             client.user_agent = printable(user_agent)
         return client
 
+    def _carry(self, client: Client, sign: str) -> None:
+        """A process has turned out to be a carrier: its connections are those of others."""
+        if client.carrier:
+            return
+        client.carrier = sign
+        for connection_id in client.connections:
+            connection = self._ledger.connections[connection_id]
+            connection.carrier, connection.client = client, None
+        client.connections = ()
+        self._carries(client)
+
     def _join(self, connection: Connection, client: Client, now: float) -> None:
         before = connection.client
         if before is client:
@@ -85,7 +135,7 @@ class Senders:
             if client.is_process and not before.is_process:
                 self._inherit(before, client, connection)
         connection.client = client
-        if connection.id in self._ledger.connections:  # it may be closed by the time its process is found
+        if self._ledger.connections.get(connection.id) is connection:  # it may be closed by now
             client.connections = with_one(client.connections, connection.id)
         client.last_seen = now
 
@@ -120,3 +170,8 @@ class Senders:
         if not any(session in other.sessions and not other.identified for other in others):
             session.owners.pop(anonymous, None)
             anonymous.sessions.pop(session, None)
+
+
+def _opens(x: Exchange) -> bool:
+    """Whether a request opens a session, or may."""
+    return any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed

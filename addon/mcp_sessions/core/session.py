@@ -33,10 +33,7 @@ ID_LIMIT = 1024
 """Characters of a session id that is kept; a longer one is passed on, and nothing is done about its session."""
 
 UNKNOWN_CREDENTIALS = "?"
-"""In the place of a session's credentials when it was found in a ledger that does not say: equal to none."""
-
-type Whose = tuple[str, str]
-"""An address and hashed credentials, which together tell whose a session is."""
+"""In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
 
 _numbers = count(1)
 
@@ -122,9 +119,7 @@ class Session:
     vouched: tuple[Client, ...] = ()
     """Those of its owners that used it over a connection of which it is settled that no process is known behind it."""
     credentials: str = field(default="", repr=False)
-    """Hash of the credentials with which the server accepted its client last, or opened it."""
-    whose: Whose | None = None
-    """By what it is found, if its client's id is not enough."""
+    """Keyed hash of the credentials that opened it or used it last."""
     fields: Fields = field(default=(), repr=False)
     """What requests in the client's place take from its latest one: credentials, custom headers. In memory only."""
     url: str = field(default="", repr=False)
@@ -154,6 +149,8 @@ class Session:
     """Why it is being ended, or was, if that is so."""
     outcome: Reason | None = None
     """Why it could not be ended."""
+    elsewhere: bool = False
+    """Whether other proxies have seen it, as far as is known."""
     opened_by: str = "client"
     history: list[Entry] = field(default_factory=list)
     violations: dict[str, int] = field(default_factory=dict)
@@ -220,8 +217,8 @@ class Session:
 
     @property
     def orphaned(self) -> bool:
-        """Whether every client that ever used it is known to be gone."""
-        return bool(self.owners) and all(owner.gone for owner in self.owners)
+        """Whether every client that ever used it is a process that is known to be gone."""
+        return bool(self.owners) and all(owner.gone and owner.is_process for owner in self.owners)
 
     @property
     def settled_owners(self) -> dict[Client, float]:

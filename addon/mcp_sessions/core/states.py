@@ -281,6 +281,7 @@ DELETE: dict[DeleteState, dict[DeleteTrigger, DeleteState]] = {
         DT.REFUSED: D.REFUSED,
         DT.EXHAUSTED: D.GIVEN_UP,
         DT.ELSEWHERE: D.DROPPED,
+        DT.MOOT: D.DROPPED,  # other proxies know better
     },
     D.BACKOFF: {DT.DUE: D.QUEUED, DT.MOOT: D.DROPPED},
     D.DONE: {},

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mcp_sessions.processes import lookup
 from mcp_sessions.processes.lookup import Address, Unknown
 from mcp_sessions.processes.process import Process
+from mcp_sessions.processes.visitors import has_visitors
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,12 @@ class Identifier:
             if self._closed and task.cancelled() and not (caller and caller.cancelling()):
                 return _OFF
             raise
+
+    async def visited(self, process: Process) -> bool:
+        """Whether others are connected to a process at this moment; False where that can't be seen."""
+        if not self.enabled or self._closed:
+            return False
+        return await asyncio.get_running_loop().run_in_executor(self._executor, has_visitors, process)
 
     def forget(self, connection_id: str) -> None:
         """Drop the answer for a connection, for it is closed. Whoever waits for it still gets it."""

@@ -18,7 +18,7 @@ from .effects import Effects
 from .flows import Live, set_session_id
 from .metadata import OWN, PRESENTED, REFUSED, SENT_AGAIN
 from .outbound import OwnRequests
-from .streams import content
+from .streams import unpacked
 from .tasks import Tasks
 
 
@@ -87,7 +87,7 @@ class Answers:
             return
         live.flow.response = sent
         self.core.head(live.x, sent.status_code, HeaderMap(sent.headers.fields), clock.now())
-        pending = self.carry_out(live, self.core.answered(live.x, content(sent), clock.now()))
+        pending = self.carry_out(live, self.core.answered(live.x, await unpacked(sent), clock.now()))
         self.effects.fetch()
         if pending is not None:
             await pending

@@ -51,7 +51,8 @@ class Arriving:
         """A request was read."""
         x = live.x
         ask = core.arrived(x, clock.now())
-        look_up = None if x.connection.identified else self._identifying.identify(x.connection.id)
+        needed = not x.connection.identified or (ask is not None and ask.identity)
+        look_up = self._identifying.identify(x.connection.id) if needed else None
         if ask is None:
             return self._go_on(live)
         memory = self._memory() if ask.recall else None

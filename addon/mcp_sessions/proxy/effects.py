@@ -8,7 +8,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.core import Core
-from ..core.decisions import DELIVER, Decision, Outcome, Release, Request, Send
+from ..core.decisions import (
+    DELIVER,
+    Conclude,
+    Consult,
+    Counsel,
+    Decision,
+    Outcome,
+    Release,
+    Request,
+    Send,
+)
 from ..core.session import Session
 from ..wire.text import printable
 from . import clock
@@ -20,8 +30,22 @@ from .tasks import Tasks
 logger = logging.getLogger(__name__)
 
 
+class Others(Protocol):
+    """Other proxies."""
+
+    async def consult(self, consult: Consult) -> Counsel:
+        """What they say; never raises."""
+
+    def conclude(self, conclude: Conclude) -> None:
+        """What was asked for is done."""
+
+
 class Memory(Protocol):
     """What is known of the proxies that share a ledger."""
+
+    @property
+    def others(self) -> Others | None:
+        """Those that are asked and told of what is done for a session, where all of them may see to it."""
 
     async def elsewhere(self, session: Session) -> bool:
         """Whether another proxy sees to the end of a session."""
@@ -57,6 +81,11 @@ class Effects:
             match effect:
                 case Send():
                     self._tasks.start(self._send(effect))
+                case Consult():
+                    self._tasks.start(self._consult(effect))
+                case Conclude():
+                    if (others := self._others) is not None:
+                        others.conclude(effect)
                 case Release(x, decision):
                     _, waiting = self._waiting.get(x.id, (None, None))
                     if waiting is not None and not waiting.done():
@@ -74,6 +103,20 @@ class Effects:
             self.core.sent(send.tag, outcome, clock.now())
         except Exception as e:
             logger.error(f"mcp: error in what follows {request.what}: {described(e)}")
+        self.fetch()
+
+    @property
+    def _others(self) -> Others | None:
+        memory = self._memory()
+        return None if memory is None else memory.others
+
+    async def _consult(self, consult: Consult) -> None:
+        others = self._others
+        counsel = await others.consult(consult) if others is not None else Counsel(alone=True)
+        try:
+            self.core.ending.sharing.advised(consult.tag, counsel, clock.now())
+        except Exception as e:
+            logger.error(f"mcp: error in what follows from other proxies: {described(e)}")
         self.fetch()
 
     def _set_timer(self, due: float | None) -> None:

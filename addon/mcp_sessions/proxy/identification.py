@@ -86,7 +86,8 @@ class Identifying:
             return
         found = await self._identifier.identify(connection_id, connection.peer, connection.local)
         if isinstance(found, Process):
-            self.core.identified(connection, found, clock.now())
+            visited = self.core.senders.wonders(found) and await self._identifier.visited(found)
+            self.core.identified(connection, found, clock.now(), visited=visited)
             self._fetch()
             self._watch(found)
             return

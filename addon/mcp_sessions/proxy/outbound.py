@@ -24,6 +24,7 @@ from . import marks
 from .failing import described
 from .flows import Live, Route
 from .metadata import OWN
+from .streams import unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class OwnRequests:
             return Outcome(problem="internal error")
         if flow.response is None or problem:
             return Outcome(problem=problem)
-        body = body or parse(flow.response.get_content(strict=False))
+        body = body or parse(await unpacked(flow.response))
         return Outcome(flow.response.status_code, HeaderMap(flow.response.headers.fields), body)
 
     async def fetch(self, live: Live, patience: float) -> http.Response | None:

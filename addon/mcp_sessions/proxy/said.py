@@ -17,8 +17,11 @@ from ..wire.sse import Decoder
 from ..wire.text import printable
 from .metadata import ARRIVALS, COMMENT, OWN, REFUSED, RULES, SENT_AGAIN, TRUNCATED
 
-READ_LIMIT = 1024 * 1024
-"""Bytes of bodies that are read at once: more would hold up all traffic. The newest flows are read first."""
+AT_ONCE = 256 * 1024
+"""Bytes of bodies that may be read in the event loop: more would hold up all traffic. The newest flows come first."""
+
+IN_A_THREAD = 8 * 1024 * 1024
+"""The same where nobody waits for it."""
 
 LINES = 2000
 """Messages that are told at once."""
@@ -56,7 +59,7 @@ class Said:
         return " ".join((self.way, self.kind, self.what, self.id, *self.notes)).lower()
 
 
-def conversation(flows: Iterable[Flow], find: str = "") -> tuple[list[Said], int]:
+def conversation(flows: Iterable[Flow], find: str = "", limit: int = AT_ONCE) -> tuple[list[Said], int]:
     """What these flows say, in the order in which it was said, with only what contains all words of `find`.
 
     Returns:
@@ -65,7 +68,7 @@ def conversation(flows: Iterable[Flow], find: str = "") -> tuple[list[Said], int
     ordered = sorted(
         (flow for flow in flows if isinstance(flow, http.HTTPFlow)), key=lambda flow: flow.request.timestamp_start
     )
-    first, room = len(ordered), READ_LIMIT
+    first, room = len(ordered), limit
     while first and (room := room - _size(ordered[first - 1])) >= 0:
         first -= 1
     found = _timed(line for flow in ordered[first:] for line in _lines(flow))
@@ -153,7 +156,7 @@ def _notes(flow: http.HTTPFlow) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def body_of(message: http.Message, limit: int = READ_LIMIT) -> bytes:
+def body_of(message: http.Message, limit: int = IN_A_THREAD) -> bytes:
     """A body without its content coding, as far as that can be undone: a stream may have been cut off."""
     raw = message.raw_content or b""
     coding = message.headers.get("content-encoding", "").strip().lower()

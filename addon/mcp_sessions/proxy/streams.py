@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from mitmproxy import http
 
-from ..wire.coding import CodingError, Undo, decoded
+from ..wire.coding import CodingError, TooLargeError, Undo, decoded
 from ..wire.headers import header_map
 from ..wire.sse import Decoder, Event
 from . import clock
@@ -42,6 +43,10 @@ CONTENT_LIMIT = 64 * 1024 * 1024
 """Bytes that a compressed answer may grow to when it is read; a larger one passes unread."""
 
 
+UNPACKED_AT_ONCE = 1024 * 1024
+"""Bytes of it up to which nobody has to wait for a thread: that takes some milliseconds at most."""
+
+
 def undone(response: http.Response) -> bytes:
     """An answer's body with its content coding undone.
 
@@ -54,13 +59,38 @@ def undone(response: http.Response) -> bytes:
     return decoded(data.content or b"", coding, CONTENT_LIMIT)
 
 
-def content(response: http.Response) -> bytes | None:
-    """The same; None, and a warning, where it can't be done."""
+def content(response: http.Response) -> bytes | Coroutine[Any, Any, bytes | None] | None:
+    """The same, to be awaited where it takes long; None, and a warning, where it can't be done."""
+    data = response.data
+    body = data.content or b""
+    coding = header_map(data.headers.fields).get("content-encoding", "")
+    if len(body) > UNPACKED_AT_ONCE and coding:
+        return _content_later(body, coding)
     try:
-        return undone(response)
+        return decoded(body, coding, UNPACKED_AT_ONCE)
+    except TooLargeError:
+        return _content_later(body, coding)
     except CodingError as e:
-        logger.warning(f"mcp: an answer passes unread: {e}")
+        _say_unread(e)
         return None
+
+
+async def unpacked(response: http.Response) -> bytes | None:
+    """The same, for whoever may wait."""
+    found = content(response)
+    return await found if isinstance(found, Coroutine) else found
+
+
+async def _content_later(body: bytes, coding: str) -> bytes | None:
+    try:
+        return await asyncio.to_thread(decoded, body, coding, CONTENT_LIMIT)
+    except CodingError as e:
+        _say_unread(e)
+        return None
+
+
+def _say_unread(error: CodingError) -> None:
+    logger.warning(f"mcp: an answer passes unread: {error}")
 
 
 class StreamReader:

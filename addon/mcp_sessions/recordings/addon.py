@@ -90,16 +90,25 @@ class Recordings:
             wanted = chosen((flow for flow in flows if isinstance(flow, http.HTTPFlow)), which)
         except RecordingError as e:
             raise exceptions.CommandError(f"mcp.export: {e}") from None
-        # The copies belong to the thread; the flows go on changing.
-        copies = [flow.copy() for flow in wanted]
-        work = self._export(copies, str(path), keep_secrets=bool(options))
+        work = self._export(wanted, str(path), keep_secrets=bool(options))
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def write(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool = False) -> str:
+        """Write flows to a folder or a file, without secrets; the names of what was written.
+
+        Raises:
+            ValueError: when they hold no MCP traffic, or are more than can be held.
+            OSError: when it can't be written.
+        """
+        # The copies belong to the thread; the flows go on changing.
+        copies = [flow.copy() for flow in flows]
+        return await asyncio.to_thread(_exported, copies, path, self.redact, keep_secrets)
+
     async def _export(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool) -> None:
         try:
-            written = await asyncio.to_thread(_exported, flows, path, self.redact, keep_secrets)
+            written = await self.write(flows, path, keep_secrets=keep_secrets)
         except (ValueError, OSError) as e:
             logger.error(f"mcp.export: {e}")
             return

@@ -20,11 +20,13 @@ from ..core.records import AnyRecord, Violation
 from ..proxy.metadata import PRESENTED, RULES
 from ..proxy.said import body_of
 from ..wire.headers import HeaderMap
+from .faults import Broken
+from .issue import issue
 from .naming import Named
 from .playback import Playback
 from .reading import BODY_LIMIT, RecordingError, exchanges_in
 from .redact import Redactor
-from .report import About, Broken, report
+from .report import About, report
 
 _LEFT = frozenset({"type", "version", "id"})
 """Parts of a flow's state that name its kind, and are not text."""
@@ -66,16 +68,13 @@ class Export:
 
     def report(self) -> bytes:
         """The report in Markdown."""
-        about = About(
-            {
-                "mitmproxy-mcp-sessions": _version("mitmproxy-mcp-sessions"),
-                "mitmproxy": mitmproxy_version.VERSION,
-                "Python": f"{platform.python_version()} on {platform.system()}",
-            },
-            self.redacted,
-            self.redactor.vault.used,
-        )
+        about = About(_versions(), self.redacted, self.redactor.vault.used)
         return report(exchanges_in(self.flows), self._broken, about).encode("utf-8", "replace")
+
+    def issue(self) -> bytes:
+        """The report in short."""
+        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+        return issue(exchanges_in(self.flows), self._broken, versions).encode("utf-8", "replace")
 
     def write(self, path: str | os.PathLike[str]) -> list[Path]:
         """Write what the name's ending asks for, or all of it into a folder; the files, readable by their owner alone.
@@ -87,11 +86,11 @@ class Export:
         try:
             if target.suffix == ".zip":
                 return [_written(target, self._zip())]
-            form = FORMS.get(target.suffix)
+            form = next((form for ending, form in ENDINGS.items() if target.name.endswith(ending)), None)
             if form is not None:
                 return [_written(target, form(self))]
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return [_written(target / f"{NAMES[suffix]}{suffix}", form(self)) for suffix, form in FORMS.items()]
+            return [_written(target / name, form(self)) for name, form in FORMS.items()]
         except FileExistsError as e:
             raise RecordingError(f"{e.filename}: exists already; name another, nothing is overwritten") from None
         except OSError as e:
@@ -100,13 +99,21 @@ class Export:
     def _zip(self) -> bytes:
         file = streams.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for suffix, form in FORMS.items():
-                archive.writestr(f"{NAMES[suffix]}{suffix}", form(self))
+            for name, form in FORMS.items():
+                archive.writestr(name, form(self))
         return file.getvalue()
 
 
-FORMS: dict[str, Callable[[Export], bytes]] = {".mitm": Export.recording, ".har": Export.har, ".md": Export.report}
-NAMES = {".mitm": "flows", ".har": "flows", ".md": "report"}
+FORMS: dict[str, Callable[[Export], bytes]] = {
+    "flows.mitm": Export.recording,
+    "flows.har": Export.har,
+    "report.md": Export.report,
+    "issue.md": Export.issue,
+}
+"""What a folder gets."""
+
+ENDINGS = {"issue.md": Export.issue, ".mitm": Export.recording, ".har": Export.har, ".md": Export.report}
+"""What a file holds, by how its name ends; the first that fits."""
 
 
 def redacted(flow: http.HTTPFlow, redactor: Redactor) -> http.HTTPFlow:
@@ -164,6 +171,15 @@ def _written(path: Path, content: bytes) -> Path:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     return path
+
+
+def _versions() -> dict[str, str]:
+    """What made the export."""
+    return {
+        "mitmproxy-mcp-sessions": _version("mitmproxy-mcp-sessions"),
+        "mitmproxy": mitmproxy_version.VERSION,
+        "Python": f"{platform.python_version()} on {platform.system()}",
+    }
 
 
 def _version(package: str) -> str:

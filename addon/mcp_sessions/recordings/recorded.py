@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
 
 from ..core.exchange import in_two_words, is_success
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message, parse
 from ..wire.sse import Decoder, Event
+from .markup import code
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,26 @@ class Conversation:
         """The `initialize` that opened it, if that was recorded."""
         return next((one for one in self.exchanges if one.is_initialize and one.ok and not one.own), None)
 
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What it is, by name, as Markdown: both sides as they call themselves, and what they agreed upon."""
+        first = self.exchanges[0]
+        yield "endpoint", code(first.url.partition("?")[0])
+        yield "client", code(self.client)
+        opening = self.opening or next((one for one in self.exchanges if one.is_initialize), None)
+        if opening is None or opening.message is None:
+            return
+        asked = opening.message.params
+        response = opening.response()
+        result = (response.result if response else None) or {}
+        yield "client says it is", _implementation(asked.get("clientInfo"))
+        yield "server says it is", _implementation(result.get("serverInfo"))
+        yield (
+            "revision",
+            f"{_value(asked.get('protocolVersion'))} asked, {_value(result.get('protocolVersion'))} agreed",
+        )
+        yield "client capabilities", _value(asked.get("capabilities"))
+        yield "server capabilities", _value(result.get("capabilities"))
+
 
 def arrivals(content: bytes, times: Iterable[float], ended: float) -> tuple[tuple[Arrival, ...], bool]:
     """The events of a stream with their times; without those, all are taken to have come at the end."""
@@ -150,3 +174,13 @@ def as_known_to_client(headers: HeaderMap, presented: str | None, answer: Header
     if opens:
         return answer.get(h.SESSION_ID, "") or presented or headers.get(h.SESSION_ID, "")
     return presented or headers.get(h.SESSION_ID, "")
+
+
+def _implementation(info: Any) -> str:
+    if not isinstance(info, dict):
+        return ""
+    return code(" ".join(str(info[key]) for key in ("name", "version") if isinstance(info.get(key), str)))
+
+
+def _value(value: Any) -> str:
+    return code(value if isinstance(value, str) else to_json(value).decode(), 400) if value is not None else "nothing"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic_core import to_json
 
 from ..proxy.metadata import REFUSED
-from ..rules import catalogue
 from ..wire.jsonrpc import Kind, Message, parse
+from .faults import REPRODUCE, Broken, Fault, faults, headers_that_matter, told
 from .markup import block, code, diagram, shown
 from .recorded import Conversation, Recorded, conversations
 
@@ -24,18 +23,12 @@ MESSAGE_LIMIT = 3_000
 MESSAGES_LIMIT = 24_000
 SESSIONS = 20
 """Sessions that are told in full."""
-ROWS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A rule that an exchange breaks."""
-
-    rule: str
-    detail: str = ""
-    clause: str = ""
-    exchange: str = ""
-    """Id of the exchange; empty if none shows it."""
+TOLD = 20
+"""Rules that are told in full."""
+NAMED = 40
+"""Exchanges that are named as left out."""
+CASES = 3
+"""Cases of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +46,14 @@ def report(exchanges: Sequence[Recorded], broken: Sequence[Broken], about: About
     numbers = {one.id: number for number, one in enumerate(ordered, 1)}
     found = conversations(ordered)
     parts = ["\n".join(_head(ordered, found, about))]
-    rules = list(_violations(broken, numbers))
-    if rules:
-        parts.append("## Violations\n\n" + "\n".join(rules))
+    found_faults = faults(broken)
+    if found_faults:
+        by_id = {one.id: one for one in ordered}
+        parts.append("## Violations\n\n" + "\n".join(_violations(found_faults)))
+        parts += (
+            f"### {fault.title}\n\n" + "\n".join(told(fault, CASES, numbers, by_id)) for fault in found_faults[:TOLD]
+        )
+    parts.append("## Reproduce\n\n" + REPRODUCE)
     left = LIMIT - sum(len(part) for part in parts)
     for shown_so_far, conversation in enumerate(found):
         section = "\n".join(_session(conversation, numbers, broken))
@@ -91,32 +89,20 @@ def _session(conversation: Conversation, numbers: dict[str, int], broken: Sequen
     name = code(conversation.session, 60) if conversation.session else "without a session"
     yield f"## {'Session ' if conversation.session else 'Traffic '}{name}\n"
     yield "| | |\n|---|---|"
-    for key, value in _facts(conversation):
+    for key, value in conversation.facts():
         if value:
             yield f"| {key} | {value} |"
     yield ""
     yield from _sequence(conversation, numbers)
-    messages = list(_messages(conversation, numbers, {one.exchange for one in broken}))
+    faulty = {one.exchange for one in broken}
+    messages = list(_messages(conversation, numbers, faulty))
     if messages:
         yield "\n### Messages that matter\n"
         yield from messages
-
-
-def _facts(conversation: Conversation) -> Iterator[tuple[str, str]]:
-    first = conversation.exchanges[0]
-    yield "endpoint", code(first.url.partition("?")[0])
-    yield "client", code(conversation.client)
-    opening = conversation.opening or next((one for one in conversation.exchanges if one.is_initialize), None)
-    if opening is None or opening.message is None:
-        return
-    asked = opening.message.params
-    response = opening.response()
-    result = (response.result if response else None) or {}
-    yield "client says it is", _implementation(asked.get("clientInfo"))
-    yield "server says it is", _implementation(result.get("serverInfo"))
-    yield "revision", f"{_value(asked.get('protocolVersion'))} asked, {_value(result.get('protocolVersion'))} agreed"
-    yield "client capabilities", _value(asked.get("capabilities"))
-    yield "server capabilities", _value(result.get("capabilities"))
+    others = [str(numbers[one.id]) for one in conversation.exchanges if not _matters(one, faulty)]
+    if others:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        yield f"\nLeft out, for nothing is wrong with them: exchanges {', '.join(others[:NAMED])}{more}."
 
 
 def _sequence(conversation: Conversation, numbers: dict[str, int]) -> Iterator[str]:
@@ -170,24 +156,14 @@ def _said(message: Message) -> str:
             return message.method or ""
 
 
-def _violations(broken: Sequence[Broken], numbers: dict[str, int]) -> Iterator[str]:
-    if not broken:
-        return
-    yield "| rule | by | level | clause | exchange | detail |"
-    yield "|---|---|---|---|---|---|"
-    for one in broken[:ROWS]:
-        entry = catalogue().get(one.rule)
-        if entry is None:
-            continue
-        address = one.clause or entry.address()
-        clause = f"[specification]({address})" if address else "practice"
-        exchange = f"{numbers[one.exchange]}." if one.exchange in numbers else ""
-        yield (
-            f"| {entry.id} {entry.name} | {entry.party} | {entry.level} | {clause} | {exchange} "
-            f"| {code(one.detail, 300) or entry.summary} |"
-        )
-    if len(broken) > ROWS:
-        yield f"\n… {len(broken) - ROWS} more."
+def _violations(found: Sequence[Fault]) -> Iterator[str]:
+    yield "| rule | by | level | times | what is wrong |"
+    yield "|---|---|---|---|---|"
+    for fault in found:
+        rule = fault.rule
+        yield f"| {rule.id} {rule.name} | {rule.party} | {rule.level} | {len(fault.cases)} | {rule.summary} |"
+    if len(found) > TOLD:
+        yield f"\nThe first {TOLD} of them are told in full."
 
 
 def _messages(conversation: Conversation, numbers: dict[str, int], faulty: set[str]) -> Iterator[str]:
@@ -196,7 +172,9 @@ def _messages(conversation: Conversation, numbers: dict[str, int], faulty: set[s
         if not _matters(one, faulty):
             continue
         for title, text in _both(one):
-            entry = f"**{numbers[one.id]}. {code(one.what, 100)}, {title}**\n\n{block(text, 'json', MESSAGE_LIMIT)}\n"
+            headers = headers_that_matter(*((one.headers,) if title == "request" else (one.answer_headers, ())))
+            heading = f"**{numbers[one.id]}. {code(one.what, 100)}, {title}** ({headers})"
+            entry = f"{heading}\n\n{block(text, 'json', MESSAGE_LIMIT)}\n"
             size += len(entry)
             if size > MESSAGES_LIMIT:
                 yield "… the others are in the recording.\n"
@@ -211,8 +189,7 @@ def _matters(one: Recorded, faulty: set[str]) -> bool:
 
 
 def _both(one: Recorded) -> Iterator[tuple[str, str]]:
-    if one.content:
-        yield "request", _pretty(one.content)
+    yield "request", _pretty(one.content) if one.content else "(no body)"
     for message in one.messages():
         if message.kind is not Kind.NOTIFICATION:
             yield f"answer {one.status}", to_json(message.raw, indent=2).decode()
@@ -228,16 +205,6 @@ def _pretty(content: bytes) -> str:
         return content[: MESSAGE_LIMIT + 1].decode("utf-8", "replace")
     values = [message.raw for message in body.messages]
     return to_json(values if body.batch else values[0], indent=2).decode()
-
-
-def _implementation(info: Any) -> str:
-    if not isinstance(info, dict):
-        return ""
-    return code(" ".join(str(info[key]) for key in ("name", "version") if isinstance(info.get(key), str)))
-
-
-def _value(value: Any) -> str:
-    return code(value if isinstance(value, str) else to_json(value).decode(), 400) if value is not None else "nothing"
 
 
 def _moment(at: float) -> str:

@@ -57,6 +57,19 @@ class Said(NamedTuple):
     """The method of the request that a response answers; None if that is not known."""
 
 
+class Part(str):
+    """The detail of what breaks a part of a rule that stands on a clause of its own: `Rule.parts` says on which."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __new__(cls, name: str, detail: str) -> Part:
+        """`name` is that of the part."""
+        part = super().__new__(cls, detail)
+        part.name = name
+        return part
+
+
 type Verdict = str | list[str] | None
 type OnExchange = Callable[[Exchange], Verdict]
 type OnEvent = Callable[[Exchange, Arrival], Verdict]

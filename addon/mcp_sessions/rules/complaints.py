@@ -10,7 +10,7 @@ from ..core.exchange import Exchange
 from ..core.records import Action, AnyRecord, Violation, Weight
 from ..core.session import Session
 from ..wire.text import printable
-from .checks import Verdict
+from .checks import Part, Verdict
 from .entries import Rule, catalogue
 from .facts import notes, revision_of
 
@@ -103,7 +103,7 @@ class Complaints:
                 name=rule.name,
                 party=rule.party,
                 level=rule.level_in(revision),
-                clause=rule.address(revision),
+                clause=rule.address(revision, detail.name if isinstance(detail, Part) else ""),
                 detail=detail,
                 times=times,
             ),

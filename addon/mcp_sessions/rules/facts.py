@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from ..core.exchange import Exchange
 from ..wire.jsonrpc import Message
-from ..wire.revision import META_VERSION, REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS, Era
+from ..wire.revision import META_VERSION, SESSION_REVISIONS, STATELESS_REVISIONS, Era
 from .places import Place
 from .tables import Recent
 from .talks import Stream, Talk, Token
@@ -36,8 +36,8 @@ class Party:
     """It has a session whose `initialize` was answered, or which was there before."""
     initialize_id: Any = None
     """The id of the latest of these."""
-    initializing: Recent[str, None] = field(default_factory=lambda: Recent(16))
-    """Its `initialize` requests that are not answered yet."""
+    initializing: Recent[str, str] = field(default_factory=lambda: Recent(16))
+    """Its `initialize` requests that are not answered yet, by exchange: the versions that they ask for."""
     idless: Talk | None = None
     """Its talk with a server that assigned no id; shared if there are several clients in its process."""
     before: bool = False
@@ -68,6 +68,8 @@ class Notes:
     token_of: dict[Any, Token] | None = None
     """Its progress tokens by request id."""
     cancelled: bool = False
+    acknowledged: bool = False
+    """Its subscription has brought something."""
     over: bool = False
     """It is finished, answered or not."""
     replied: Set[Any] = frozenset()
@@ -149,6 +151,8 @@ def revision_of(x: Exchange) -> str | None:
         return stateless if header == stateless or meta_of(x.message).get(META_VERSION) == stateless else None
     if x.session is not None and x.session.opened_by == "client" and x.session.revision in SESSION_REVISIONS:
         return x.session.revision
-    if kept.asked:
-        return kept.asked if kept.asked in SESSION_REVISIONS else None
-    return header if header in REVISIONS and header not in STATELESS_REVISIONS else None
+    asked = kept.asked
+    if not asked and header is None and kept.party is not None and len(kept.party.initializing) == 1:
+        asked = next(iter(kept.party.initializing.values()))
+    named = asked or header
+    return named if named in SESSION_REVISIONS else None

@@ -79,7 +79,7 @@ class Memory(Subjects):
             kept.party.initialize_at = x.at
             self.refresh(x.client, x.endpoint, kept.party)
             if not kept.untimed:
-                kept.party.initializing.put(x.id, None)
+                kept.party.initializing.put(x.id, kept.asked)
         if talk is None:
             return
         if x.session is not None and talk.credentials != x.credentials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .entries import Rule, catalogue
+from .examples import legend, written_out
 
 _PREFACE = """\
 # Rules
@@ -10,7 +11,8 @@ _PREFACE = """\
 What the addon calls a violation: each rule with the clause it stands on, why breaking it hurts, an exchange that breaks
 it and one that comes close and keeps it. Generated from the catalogue by `python -m mcp_sessions rules`; do not edit.
 
-MUST and SHOULD are worded so in the specification; PRACTICE is what no clause forbids but is seen to hurt. A rule is
+MUST and SHOULD are worded so in the specification; PRACTICE is what it says without such a word, or not at all, but is
+seen to hurt. A rule is
 judged in the revisions that it names, on evidence in the traffic alone; how each is decided, and when it stays silent,
 is in [spec-notes.md](spec-notes.md).
 
@@ -26,11 +28,15 @@ def explain(rule: Rule) -> str:
     lines += [rule.why.strip(), ""]
     if rule.extra:
         lines += [_needs(rule) + ".", ""]
-    if rule.quote:
-        lines.append(f'"{rule.quote}"')
-    lines.append(rule.address() if rule.quote else f"no clause forbids it; see {rule.address()}")
-    lines += ["", "Breaks it:", rule.bad.strip(), "", "Keeps it:", rule.good.strip()]
-    return "\n".join(lines)
+    wordings = rule.wordings()
+    for quote, address, revisions in wordings:
+        if quote:
+            where = f"{address} ({', '.join(revisions)})" if len(wordings) > 1 else address
+            lines += [f'"{quote}"', where]
+        else:
+            lines.append(f"no clause forbids it; see {address}")
+    lines += ["", "Breaks it:", written_out(rule.bad), "", "Keeps it:", written_out(rule.good)]
+    return "\n".join([*lines, "", *legend(f"{rule.bad}\n{rule.good}")])
 
 
 def page() -> str:
@@ -53,8 +59,9 @@ def _section(rule: Rule) -> str:
     if rule.extra:
         lines.append(f"- {_needs(rule)}")
     lines.append("")
-    if rule.quote:
-        lines += [f"> {rule.quote}", ""]
+    wordings = [wording for wording in rule.wordings() if wording.quote]
+    for quote, _, revisions in wordings:
+        lines += [f"> {quote}" + (f" ({', '.join(revisions)})" if len(wordings) > 1 else ""), ""]
     lines += [rule.why.strip(), "", "Breaks it:", "", "```text", rule.bad.strip(), "```", ""]
     lines += ["Keeps it:", "", "```text", rule.good.strip(), "```", ""]
     return "\n".join(lines)

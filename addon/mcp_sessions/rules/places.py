@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .tables import Recent
 
@@ -12,6 +12,10 @@ ASSIGNED_LIMIT = 10_000
 TOOLS_LIMIT = 2_000
 """Tools of an endpoint whose `x-mcp-header` annotations are known."""
 
+PAGES_LIMIT = 1_000
+"""Pages of lists of an endpoint of which it is known who may keep them."""
+ROUNDS_LIMIT = 1_000
+"""Requests of an endpoint that wait for their next round."""
 DECLARED_LIMIT = 100
 """Credentials for which it is known what an endpoint has declared."""
 
@@ -43,4 +47,12 @@ class Place:
     """By credentials and name: until when it holds, and what is annotated."""
     declared: Recent[str, frozenset[str]] = field(default_factory=lambda: Recent(DECLARED_LIMIT))
     """What it has declared in `server/discover`, by credentials: see `talks.OF_SERVERS`."""
+    pages: Recent[int, str] = field(default_factory=lambda: Recent(PAGES_LIMIT))
+    """Who may keep the page before, by the cursor that it gave."""
+    orders: Recent[str, tuple[int, int]] = field(default_factory=lambda: Recent(DECLARED_LIMIT))
+    """The latest list of tools by credentials: hashes of what is in it, and of that in its order."""
+    misannotated: Recent[tuple[str, str], float | None] = field(default_factory=lambda: Recent(TOOLS_LIMIT))
+    """When a tool was listed whose `x-mcp-header` annotations are invalid; None for the others."""
+    rounds: Recent[int, tuple[Any, ...]] = field(default_factory=lambda: Recent(ROUNDS_LIMIT))
+    """Results that asked for input, by the request: see `rounds`."""
     said: set[str] = field(default_factory=set)

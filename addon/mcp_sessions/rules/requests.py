@@ -8,7 +8,7 @@ from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Kind, dump
 from ..wire.revision import is_revision
 from ..wire.text import printable
-from .checks import on_answer, on_request
+from .checks import Part, on_answer, on_request
 from .facts import is_whole, talk_of, valid_key
 from .traits import BATCH, INITIALIZE, INVALID, KNOWN, NOTIFICATION, ODD_ID, OTHER_VERSION, PROBLEM, REQUEST, RESPONSE
 
@@ -89,7 +89,7 @@ def batch_mixed(x: Exchange) -> str | None:
     if not x.body.messages:
         return "empty"
     if any(message.method == "initialize" for message in x.body.messages):
-        return "holds initialize"
+        return Part("initialize", "holds initialize")
     kinds = {message.kind for message in x.body.messages}
     return (
         "holds responses and others" if Kind.RESPONSE in kinds and kinds & {Kind.REQUEST, Kind.NOTIFICATION} else None

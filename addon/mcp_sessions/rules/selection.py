@@ -58,8 +58,8 @@ class Selection:
         here: dict[tuple[str | None, bool], dict[str, Rule]] = {}
         for stateless, revisions in ((False, SESSION_REVISIONS), (True, STATELESS_REVISIONS)):
             for revision in (*revisions, None):
-                # Where the revision is not known, only what holds in all that it may be is judged.
-                wanted = {revision} if revision else set(REVISIONS if stateless else revisions)
+                # Where the revision is not known, only what holds in all of them is judged.
+                wanted = {revision} if revision else set(REVISIONS)
                 here[revision, stateless] = {
                     rule.id: rule
                     for rule in rules

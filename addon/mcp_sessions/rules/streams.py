@@ -10,7 +10,7 @@ from ..wire.jsonrpc import Kind, Message, dump
 from ..wire.revision import Era
 from ..wire.sse import Event
 from ..wire.text import printable
-from .checks import Arrival, on_event, on_finish, on_request
+from .checks import Arrival, Part, on_event, on_finish, on_request
 from .facts import Notes, notes, revision_of, talk_of, valid_key
 from .tables import Recent
 from .talks import MESSAGES_LIMIT, Talk, hash_of
@@ -212,7 +212,7 @@ def _wrong_progress(x: Exchange, kept: Notes, it: Arrival, message: Message) -> 
     if token.ambiguous:
         return None
     if isinstance(progress, (int, float)) and token.last is not None and progress <= token.last:
-        return f"token {printable(value)} went from {token.last:g} to {progress:g}"
+        return Part("increases", f"token {printable(value)} went from {token.last:g} to {progress:g}")
     return None
 
 

@@ -31,6 +31,7 @@ from ..core.session import Endpoint, Session
 from ..core.states import State
 from ..processes.place import Place
 from ..wire.text import counted
+from .fleet import Fleet
 from .rows import Key, Row, key_of, row_of, session_of, to_be_ended
 from .store import Problem, Store
 
@@ -44,6 +45,9 @@ SOON = 0.02
 
 LATER = 5.0
 """Seconds between two notes of when sessions were used."""
+
+ONCE_MORE = (0.03, 0.1, 0.2)
+"""Seconds after which a shared store is asked again for an id that it does not know."""
 
 ROUND = 10.0
 """Seconds between two looks for sessions that nobody has and that are to be ended."""
@@ -94,17 +98,20 @@ class Keeping:
         clock: Callable[[], float],
         on_taken: Callable[[list[Client]], None],
         wake: Callable[[], None],
+        others: Fleet | None = None,
     ) -> None:
         """`clock` gives seconds since the epoch.
 
         `on_taken` gets the processes that may live and have sessions from elsewhere: to be watched. `wake` is called
-        whenever the core was told something, so that its effects are to be fetched and its timer to be set.
+        whenever the core was told something, so that its effects are to be fetched and its timer to be set. `others`
+        are the proxies that share the store, if it is shared.
         """
         self._core = core
         self._store = store
         self._clock = clock
         self._on_taken = on_taken
         self._wake = wake
+        self.others: Fleet | None = others
         self._place = Place.here()
         self._noted: dict[Session, None] = dict.fromkeys(core.ledger.sessions.values())
         """Those that are to be written: all that there are now, and later whatever changes."""
@@ -173,6 +180,8 @@ class Keeping:
 
     def close(self) -> None:
         """Write the rest, and leave the sessions to whoever comes next. Blocks shortly; a second time, does nothing."""
+        if self.others is not None:
+            self.others.close()
         if self._ended:
             return
         self._end()
@@ -237,7 +246,6 @@ class Keeping:
     async def _begin(self) -> None:
         notice = await self._store.open()
         self._opened = True
-        self._core.fingerprints.key = self._store.secret
         if notice:
             logger.warning(f"mcp: {notice}")
         await self._take(await self._store.take_over())
@@ -304,30 +312,29 @@ class Keeping:
     def _made(self, sessions: Iterable[Session]) -> Due:
         """What is to be told of these sessions; those that were used are so no more."""
         due, ledger = Due([], [], [], []), self._core.ledger
-        for session in dict.fromkeys(map(self._latest, sessions)):
+        for session in dict.fromkeys(sessions):
             used = session in ledger.touched
             ledger.touched.pop(session, None)
+            present = ledger.find(session.endpoint, session.client_id)
+            if present is not None and present is not session:
+                continue  # the row is another session's by now, which its client knows by the same id
             try:
                 if session.over and not self._core.ending.may_return(session):
                     due.over.append(key_of(session))
-                elif session.number not in ledger.sessions:
+                elif present is None:
                     due.evicted.append(key_of(session))
                 else:
-                    (due.used if used else due.changed).append(row_of(session, self._place, self._core.fingerprints))
+                    (due.used if used else due.changed).append(row_of(session, self._place))
             except Exception as e:  # the others are to be remembered all the same
                 self._complain(f"{ERROR}: {type(e).__name__}")
         return due
-
-    def _latest(self, session: Session) -> Session:
-        """Of the sessions that clients know by the same id, the one that was used last: there is one row for all."""
-        place = self._core.ledger.endpoints.get(session.endpoint)
-        return (place.latest(session.client_id) if place is not None else None) or session
 
     # From the store to the core
 
     async def _look_round(self) -> None:
         gone, idle_since = cache(self._place.gone), self._clock() - self._core.ending.policy.end_after_idle
-        await self._take(await self._store.take_over(lambda row: to_be_ended(row, gone, idle_since)))
+        wanted = None if self._store.shared else lambda row: to_be_ended(row, gone, idle_since)
+        await self._take(await self._store.take_over(wanted))
         held = {session: None for one in list(self._core.ledger.connections.values()) for session in one.sessions}
         for some in batched(held, ROWS_AT_ONCE):
             for key in await self._store.others([key_of(session) for session in some]):
@@ -335,6 +342,10 @@ class Keeping:
 
     async def _claim(self, key: Key) -> None:
         row = await self._store.claim(key)
+        for pause in ONCE_MORE if self._store.shared else ():
+            if row is None:  # it may have been opened a moment ago, through another proxy
+                await asyncio.sleep(pause)
+                row = await self._store.claim(key)
         if row is not None:
             await self._take([row])
 
@@ -365,6 +376,8 @@ class Keeping:
             except ValueError as e:
                 logger.warning(f"mcp: a row of the stored ledger can't be read: {type(e).__name__}")
                 continue
+            if self.others is not None:
+                self.others.completed(session, row)
             sessions.append(session)
             left += known
         if not sessions:

@@ -1,4 +1,4 @@
-"""A session as a row, and back. What is secret stays out: headers, the query, credentials but for a keyed hash."""
+"""A session as a row, and back. What is secret stays out: headers, credentials, the URL's query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NamedTuple, TypedDict
 from pydantic import TypeAdapter
 
 from ..core.client import Client, ClientKey
-from ..core.credentials import Fingerprints, read
 from ..core.ledger import Ledger
 from ..core.recovery.server_state import SUBSCRIPTION_LIMIT, Held
 from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session, packed
@@ -64,8 +63,6 @@ class Row(NamedTuple):
     owners: str
     """Its clients, the latest last: a JSON array, see `Owner`."""
     opened_by: str
-    credentials: str | None = None
-    """Keyed hash of those that the server accepted last; empty if there were none, None if that is not known."""
 
 
 type Key = tuple[str, str, int, str, str]
@@ -94,8 +91,6 @@ class HeldRow(TypedDict):
     subscriptions: list[str]
 
 
-_KEYLESS = Fingerprints()
-
 _ROW = TypeAdapter(Row)
 _OWNERS = TypeAdapter(list[Owner])
 _HELD = TypeAdapter(HeldRow)
@@ -113,17 +108,17 @@ def key_of(session: Session) -> Key:
     return (*session.endpoint, session.client_id)
 
 
-def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = None) -> Row:
+def row_of(session: Session, place: Place) -> Row:
     """What is to be remembered of a session whose processes are in this place."""
     standing, reason, outcome = session.standing, session.reason, session.outcome
     owners: list[Owner] = [
         {
-            "pid": owner.pid,
-            "started": owner.started,
+            "pid": owner.pid if owner.is_process else None,
+            "started": owner.started if owner.is_process else None,
             "name": owner.name,
             "host": owner.host,
             "place": str(place) if owner.is_process else "",
-            "gone": owner.gone,
+            "gone": owner.gone and owner.is_process,
             "at": at,
         }
         for owner, at in list(session.settled_owners.items())[-OWNERS_LIMIT:]
@@ -154,7 +149,6 @@ def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = N
         json.dumps({"level": held.level, "subscriptions": list(held.subscriptions)[:SUBSCRIPTION_LIMIT]}),
         json.dumps(owners),
         session.opened_by,
-        (fingerprints or _KEYLESS).written(session.credentials),
     )
 
 
@@ -208,7 +202,7 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
         parameters=_json(row.parameters),
         result=_json(row.result),
         generation=row.generation,
-        credentials=read(row.credentials),
+        credentials=UNKNOWN_CREDENTIALS,
         url=str(endpoint),
         requests=row.requests,
         answered=row.answered,
@@ -232,6 +226,23 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     session.vouched = tuple(client for client in session.owners if not client.is_process)
     session.note(now, "found in the stored ledger", f"was {row.client}, {row.server}", standing.word)
     return session, known
+
+
+def owners_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> list[tuple[Client, bool, float]]:
+    """Who has used a session: entered, if they are new; whether it is known that they are gone, and when they did."""
+    try:
+        owners = _OWNERS.validate_json(row.owners)[-OWNERS_LIMIT:]
+    except ValueError:
+        return []
+    return [(*_client(owner, ledger, gone, now), owner["at"]) for owner in owners]
+
+
+def held_of(row: Row) -> Held | None:
+    """What a session holds at its server; None if that is nothing."""
+    try:
+        return _held(row.held)
+    except ValueError:
+        return None
 
 
 def to_be_ended(row: Row, gone: Gone, idle_since: float) -> bool:

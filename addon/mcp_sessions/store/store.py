@@ -38,9 +38,8 @@ class Store(Protocol):
     silence: float
     """Seconds after which a proxy that can't be looked up counts as dead."""
 
-    @property
-    def secret(self) -> bytes:
-        """The key of what is written down of credentials: one for all that share the rows; known once it is open."""
+    shared: bool
+    """Whether proxies of several hosts use it: what one has left, another takes, for no successor may ever come."""
 
     async def open(self) -> str:
         """Make ready, and enter this proxy. One line for the user about how that went, empty if it went as always.

@@ -1,20 +1,26 @@
 """The requests of the page in mitmweb: handlers in its own web application, behind its own authentication.
 
-Nothing here changes anything: there are only GET requests, so there is nothing to forge.
+What a user does to a session is a POST, which is taken only with the token of mitmweb's own cookie: nothing to forge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from mitmproxy.http import HTTPFlow
 from mitmproxy.tools.web.app import APIError, RequestHandler
 from pydantic_core import to_json
 
+from ..core.session import Session
 from ..proxy import marks
+from ..proxy.said import IN_A_THREAD, conversation
 from . import rows
 from .shown import Shown
 
@@ -39,6 +45,15 @@ _FILES = {
     "page.css": ("page.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
     "timeline.js": ("timeline.js", "text/javascript"),
+    "session.js": ("session.js", "text/javascript"),
+    "rules.js": ("rules.js", "text/javascript"),
+    "parts.js": ("parts.js", "text/javascript"),
+}
+EXPORTS = {
+    "zip": "application/zip",
+    "har": "application/json",
+    "mitm": "application/octet-stream",
+    "md": "text/markdown",
 }
 
 
@@ -73,6 +88,7 @@ class Page(_Handler):
 
     def get(self, name: str = "") -> None:
         """Give a file of the page."""
+        assert self.xsrf_token  # sets the cookie that the page needs for what a user does
         file, kind = _FILES[name]
         self.set_header("Content-Type", f"{kind}; charset=UTF-8")
         self.finish(files(__package__).joinpath("page", file).read_bytes())
@@ -118,16 +134,79 @@ class Changes(_Handler):
             closed()
 
 
-class Details(_Handler):
+class _OfSession(_Handler):
+    def session(self, number: str) -> Session:
+        """The session of this number.
+
+        Raises:
+            APIError: when there is none.
+        """
+        session = self.shown.journal.find(int(number))
+        if session is None:
+            raise APIError(404, "There is no such session.")
+        return session
+
+    def flows(self, session: Session) -> list[HTTPFlow]:
+        """Its flows, as far as mitmweb still has them."""
+        found = marks.flows_of(self.view._store.values(), [session])
+        return [flow for flow in found if isinstance(flow, HTTPFlow)]
+
+
+class Messages(_OfSession):
+    """What was said in a session."""
+
+    async def get(self, number: str) -> None:
+        """Answer with the messages in order, those that contain all words of `find`."""
+        flows, find = self.flows(self.session(number)), self.get_query_argument("find", "")[:200]
+        # In a thread: there may be much to read.
+        lines, left_out = await asyncio.to_thread(conversation, flows, find, IN_A_THREAD)
+        self.give({"messages": [asdict(line) for line in lines], "left_out": left_out})
+
+
+class Deed(_OfSession):
+    """What a user does to a session."""
+
+    def post(self, number: str, deed: str) -> None:
+        """End it, keep it, keep it no longer, or shake hands anew."""
+        session, shown = self.session(number), self.shown
+        deeds: dict[str, Callable[[], None]] = {
+            "end": lambda: shown.end(session),
+            "keep": lambda: shown.keep(session, True),
+            "unkeep": lambda: shown.keep(session, False),
+            "reinit": lambda: shown.reinit(session),
+        }
+        try:
+            deeds[deed]()
+        except ValueError as e:
+            raise APIError(409, str(e)) from None
+        self.set_status(204)
+
+
+class Exported(_OfSession):
+    """A session as a file, without secrets."""
+
+    async def get(self, number: str, kind: str) -> None:
+        """Answer with the file."""
+        session = self.session(number)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder, f"session.{kind}")
+            try:
+                await self.shown.export(self.flows(session), str(target))
+                data = await asyncio.to_thread(target.read_bytes)
+            except (ValueError, OSError) as e:
+                raise APIError(409, str(e)) from None
+        self.set_header("Content-Type", EXPORTS[kind])
+        self.set_header("Content-Disposition", f'attachment; filename="mcp-session-{session.number}.{kind}"')
+        self.finish(data)
+
+
+class Details(_OfSession):
     """One session with its whole history and its flows."""
 
     def get(self, number: str) -> None:
         """Answer with `rows.details` and the flows that mitmweb still has."""
-        session = self.shown.journal.find(int(number))
-        if session is None:
-            raise APIError(404, "There is no such session.")
-        found = marks.flows_of(self.view._store.values(), [session])[-FLOWS:]
-        flows = [[flow.id, flow.timestamp_created, flow.comment] for flow in found]
+        session = self.session(number)
+        flows = [[flow.id, flow.timestamp_created, flow.comment] for flow in self.flows(session)[-FLOWS:]]
         self.give({**rows.details(session), "flows": flows})
 
 
@@ -139,9 +218,12 @@ def install(application: Any, shown: Shown) -> Callable[[], None]:
         ".*",
         [
             (rf"{PATH}()", Page, given),
-            (rf"{PATH}/((?:page|timeline)\.(?:css|js))", Page, given),
+            (rf"{PATH}/(page\.css|(?:page|timeline|session|rules|parts)\.js)", Page, given),
             (rf"{PATH}/changes\.json", Changes, given),
             (rf"{PATH}/sessions/([0-9]{{1,12}})\.json", Details, given),
+            (rf"{PATH}/sessions/([0-9]{{1,12}})/messages\.json", Messages, given),
+            (rf"{PATH}/sessions/([0-9]{{1,12}})/(end|keep|unkeep|reinit)", Deed, given),
+            (rf"{PATH}/sessions/([0-9]{{1,12}})/export\.(zip|har|mitm|md)", Exported, given),
         ],
     )
     added = [rule for rule in application.default_router.rules if rule not in before]

@@ -20,7 +20,6 @@ MOMENTS = 16
 """Entries of a session's history that its time line shows; all that are kept stand in its details."""
 
 STREAMS = 20
-LATEST = 20
 
 
 def changes(ledger: Ledger, journal: Journal, since: int, now: float) -> dict[str, Any]:
@@ -103,6 +102,6 @@ def _rule(rule_id: str, journal: Journal) -> dict[str, Any]:
                 "clause": v.clause,
                 "flow": v.flow,
             }
-            for v in list(broken.latest)[-LATEST:]
+            for v in broken.latest
         ],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,8 @@ class Shown:
     """Shake hands with the server anew in the client's place."""
     keep: Callable[[Session, bool], None]
     """Protect a session from being ended by the proxy, or protect it no longer."""
+    export: Callable[[Sequence[http.HTTPFlow], str], Awaitable[str]]
+    """Write flows to a file of this name, without secrets; raises ValueError or OSError if it can't be done."""
     refresh: Callable[[http.HTTPFlow], None]
     """Let mitmproxy's own views draw a flow again."""
     status: str = "auto"

@@ -64,7 +64,8 @@ def clients_table(ledger: Ledger, now: float) -> Table:
 
 
 def _client_row(client: Client, now: float) -> list[str]:
-    state = "gone" if client.gone else "connected" if client.connections else "quiet"
+    carrying = "carrier" if client.carrier else "quiet"
+    state = "gone" if client.gone else "connected" if client.connections else carrying
     live = sum(session.state in LIVE for session in client.sessions)
     return [
         client.label,

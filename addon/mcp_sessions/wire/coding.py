@@ -12,6 +12,10 @@ class CodingError(ValueError):
     """The body is not what its `Content-Encoding` says, or grew beyond the limit."""
 
 
+class TooLargeError(CodingError):
+    """The body grew beyond the limit."""
+
+
 class Undo:
     """Undoes one content coding of a stream. An unknown coding raises at once."""
 
@@ -28,7 +32,8 @@ class Undo:
         """The decoded bytes of this chunk, which may not be more than `limit`.
 
         Raises:
-            CodingError: when the chunk can't be decoded, or the limit is reached.
+            CodingError: when the chunk can't be decoded.
+            TooLargeError: when the limit is reached.
         """
         try:
             left = self._left if limit is None else min(self._left, limit)
@@ -37,7 +42,7 @@ class Undo:
             raise CodingError(str(e)[:120]) from None
         self._left -= len(data)
         if len(data) > left:
-            raise CodingError("grew beyond the limit")
+            raise TooLargeError("grew beyond the limit")
         return data
 
 

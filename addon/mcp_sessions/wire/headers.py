@@ -39,6 +39,9 @@ CREDENTIALS = frozenset(
 )
 """Headers whose value is a secret: kept in memory only, never logged."""
 
+FORWARDED = frozenset({"via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
+"""Headers by which an intermediary says that it passes on what somebody else sends."""
+
 OF_ONE_MESSAGE = frozenset(
     {
         "accept",

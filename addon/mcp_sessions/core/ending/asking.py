@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ...wire import headers as h
-from ..decisions import Outcome, Request
+from ..decisions import Counsel, Matter, Outcome, Request
 from ..ledger import Ledger
 from ..outbox import Outbox
 from ..policy import Policy
 from ..records import Weight
 from ..reporter import Reporter
 from ..session import Session
+from ..sharing import Sharing
 from ..states import ClientSide, DeleteState, DeleteTrigger, Reason, ServerSide, Trigger, Why
 from .delete_answers import read, wait
 from .deletions import GAP, LIMIT, Deletion, Deletions
-from .evidence import CERTAIN
+from .evidence import CERTAIN, WEIGHED
 
 UNSUPPORTED = DeleteState.UNSUPPORTED.value
 
-SHARED = "not asked for: the server knows another client's session by that id"
-"""Why a session is over without any DELETE."""
-
 AT_ONCE = 100
 """DELETEs that are put off in one go, where a server asks to be left alone."""
+
+BUSY = 1.0
+"""Seconds until a session is looked at again that another proxy ends, or of which nobody can say whether it does."""
 
 OUTCOMES = {
     DeleteState.NEEDS_CREDENTIALS: Why.NEEDS_CREDENTIALS,
@@ -43,14 +45,21 @@ class Asking:
         reporter: Reporter,
         outbox: Outbox,
         close: Callable[[Session, str], None],
+        stands: Callable[[Session, Counsel], bool],
+        sharing: Sharing,
     ) -> None:
-        """`close` is told of a session that is over at its server, with the reason in words."""
+        """`close` is told of a session that is over at its server, with the reason in words.
+
+        `stands` is asked whether a session is still to be ended after what other proxies have said.
+        """
         self.policy = policy
         self.queue = Deletions()
         self._ledger = ledger
         self._reporter = reporter
         self._outbox = outbox
         self._close = close
+        self._stands = stands
+        self._sharing = sharing
 
     def ask(self, session: Session, reason: Reason) -> None:
         """Have a session ended."""
@@ -81,21 +90,41 @@ class Asking:
                 self.queue.over(deletion, now)
                 if deletion.final:
                     self._close(session, f"{deletion.reason.text}; {UNSUPPORTED}")
-            elif place.shared(session, deletion.server_id):
-                deletion.fire(DeleteTrigger.MOOT)
-                self.queue.over(deletion, now)
-                if deletion.final:
-                    self._close(session, f"{deletion.reason.text}; {SHARED}")
             elif place.not_before > now:
                 self.queue.over(deletion, now)
                 self.queue.later(deletion, place.not_before)
                 parked += 1
             else:
-                self._send(deletion)
+                deletion.fire(DeleteTrigger.SENDING)
+                if not (deletion.final and self._sharing.ask(Matter.DELETE, session, partial(self._advised, deletion))):
+                    self._send(deletion)
+
+    def _advised(self, deletion: Deletion, counsel: Counsel) -> None:
+        """Other proxies have said whether this one may end a session."""
+        session, now = deletion.session, self._reporter.now
+        if deletion.state is not DeleteState.SENT:  # it was interrupted
+            self._sharing.conclude(session)
+            return
+        if counsel.alone and not session.elsewhere and deletion.reason.kind not in WEIGHED:
+            self._send(deletion)  # nobody else can know better
+            return
+        stands = counsel.alone or self._stands(session, counsel)
+        moved = session.server_id != deletion.server_id  # it was brought back elsewhere meanwhile
+        if stands and counsel.granted and not moved:
+            self._send(deletion)
+            return
+        self.queue.over(deletion, now)
+        self._sharing.conclude(session)
+        if stands and not moved:
+            deletion.fire(DeleteTrigger.AGAIN)
+            self.queue.later(deletion, now + BUSY)
+            return
+        deletion.fire(DeleteTrigger.MOOT)
+        if stands:
+            self.ask(session, deletion.reason)
 
     def _send(self, deletion: Deletion) -> None:
         session = deletion.session
-        deletion.fire(DeleteTrigger.SENDING)
         # What is only likely may look otherwise to a proxy that the client went to.
         likely = deletion.final and deletion.reason.kind not in CERTAIN and deletion.reason.kind is not Why.BY_HAND
         # The URL and headers of the latest request: with the latest credentials.
@@ -116,6 +145,7 @@ class Asking:
         if deletion.state is not DeleteState.SENT:
             return  # it was interrupted
         now, session, status = self._reporter.now, deletion.session, outcome.status
+        self._sharing.conclude(session)
         self.queue.over(deletion, now + GAP if self.queue.waits else now)
         final = deletion.final and deletion.server_id == session.server_id
         if outcome.elsewhere:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from ...wire.text import counted
 from ..client import Client, ClientKey, ProcessLike
+from ..decisions import Counsel, Matter
 from ..exchange import Exchange, Finish
 from ..ledger import Ledger
 from ..observer import Observer
@@ -15,9 +17,12 @@ from ..outbox import Outbox, sooner
 from ..policy import Policy
 from ..reporter import Reporter
 from ..session import Session
+from ..sharing import Sharing
 from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
+from .aborted import Aborted
 from .asking import UNSUPPORTED, Asking
 from .delete_answers import ends, read
+from .elsewhere import Elsewhere
 from .evidence import CERTAIN, PROCESS_GONE, Evidence
 
 AT_ONCE = 5
@@ -58,11 +63,15 @@ class Ending:
         """`over` is told of each session that is over."""
         self.policy = policy
         self.evidence = Evidence(policy)
+        self.aborted = Aborted(self.evidence, reporter)
         self._ledger = ledger
         self._reporter = reporter
         self._observer = observer
         self._over = over
-        self.asking = Asking(policy, ledger, reporter, outbox, self._close)
+        self.sharing = sharing = Sharing(ledger, reporter, outbox)
+        """What other proxies are asked and told; by recovery, too."""
+        self.elsewhere = Elsewhere(ledger, reporter, sharing, self.evidence, self._close, self.check)
+        self.asking = Asking(policy, ledger, reporter, outbox, self._close, self.elsewhere.stands, sharing)
         self._backlog: deque[Pending] = deque()
         self._next_look = 0.0
         self._leaving = False
@@ -87,15 +96,25 @@ class Ending:
         if client is None or client.gone:
             return
         self._ledger.gone(client, self._reporter.now)
+        if client.carrier:
+            self.aborted.ended(client)
+            return
         held = [session for session in client.sessions if not session.over]
         self._reporter.client(client, "gone", f"held {counted(len(held), 'session')}")
         self._backlog.extend(map(Pending, held))
+
+    def carries(self, client: Client) -> None:
+        """A process has turned out to pass on what others send: nothing follows from its end or its life any more."""
+        self._reporter.client(client, "carries others' requests", f"it {client.carrier}")
+        for session in client.sessions:
+            self.evidence.watch(session, self._reporter.now)
+            self._reporter.changed(session)
 
     def outlived(self, process: ProcessLike, heir: ProcessLike) -> None:
         """A process has ended, but another one holds its connections: what it opened belongs to both."""
         client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
         following = self._ledger.clients.get(ClientKey(pid=heir.pid, started=heir.started))
-        if client is None or following is None or following is client:
+        if client is None or following is None or following is client or client.carrier:
             return
         for session in client.sessions:
             if not session.over and self._ledger.own(session, following, self._reporter.now):
@@ -107,8 +126,7 @@ class Ending:
         if session.left and session.reason is None and standing.server in (ServerSide.ALIVE, ServerSide.LOST):
             self._end(session, CUT_OFF)
         elif not session.orphaned:
-            if session.number in self._ledger.sessions:
-                self.evidence.watch(session, self._reporter.now)
+            self.evidence.watch(session, self._reporter.now)
         elif standing.client is ClientSide.USING:  # one that is leaving is not given up: how its DELETE ends decides
             if standing.server is ServerSide.RECOVERING:
                 return  # what comes of that decides by which id it is ended
@@ -126,12 +144,6 @@ class Ending:
         if stuck or (has_left and session.standing.server in (ServerSide.ALIVE, ServerSide.LOST)):
             how = "was cut off" if finish is Finish.CLIENT else "was not answered"
             self._end(session, Reason(Why.DELETE_CUT, f"its client's DELETE {how}"))
-
-    def aborted(self, session: Session) -> None:
-        """The client itself has hung up its last GET stream."""
-        session.stream_aborted_at = self._reporter.now
-        self._reporter.changed(session)
-        self.evidence.watch(session, self._reporter.now)
 
     def returned(self, session: Session, x: Exchange) -> None:
         """Somebody uses a session whose client was taken for gone: it goes on."""
@@ -198,7 +210,7 @@ class Ending:
         """The proxy ends: the sessions that are to be ended with it, and no second attempts."""
         self._leaving = True
         which = self.policy.end_at_exit
-        if which != "none":
+        if which != "none" and not (self.sharing.on and which == "mapped"):  # then others know how they are mapped
             self._backlog.extend(
                 Pending(session, PROXY_ENDS)
                 for session in self._ledger.sessions.values()
@@ -254,14 +266,14 @@ class Ending:
             self._ledger.place(session.endpoint, now).ends_sessions = False
         self._close(session, f"DELETE of the client answered {x.status}", x)
 
-    def _close(self, session: Session, detail: str, x: Exchange | None = None) -> None:
-        trigger = Trigger.PROXY_DELETE_DONE if x is None else Trigger.DELETE_DONE
+    def _close(self, session: Session, detail: str, x: Exchange | None = None, *, left: bool = False) -> None:
+        trigger = Trigger.DELETE_DONE if left or x is not None else Trigger.PROXY_DELETE_DONE
         was_over = session.over
         self._ledger.fire(session, trigger, self._reporter.now, detail)
         if was_over or not session.over:
             return
         session.outcome = None
-        if x is not None:
+        if trigger is Trigger.DELETE_DONE:
             session.reason = Reason(Why.CLIENT_DELETE, detail)
         self._ledger.silent(session)
         self.evidence.forget(session)
@@ -274,6 +286,8 @@ class Ending:
     def interrupted(self) -> None:
         """What was being sent was interrupted: it is to be sent again."""
         self.asking.queue.reset()
+        if self.sharing.on:  # what was asked is not answered any more
+            self.evidence.regrade(self.policy, self._ledger.sessions.values(), self._reporter.now)
         for session in list(self._ledger.sessions.values()):
             if session.standing.server is ServerSide.DELETING:
                 self._ledger.fire(session, Trigger.INTERRUPTED, self._reporter.now)
@@ -306,8 +320,16 @@ class Ending:
             return
         self._next_look = now + LOOK_EVERY
         for session, reason in self.evidence.due(now):
-            if self._ledger.fire(session, Trigger.GONE, now, reason.text):
+            if not self.sharing.ask(Matter.WEIGH, session, partial(self._weighed, session, reason)):
+                self._weighed(session, reason, Counsel(granted=True))
+
+    def _weighed(self, session: Session, reason: Reason, counsel: Counsel) -> None:
+        """Evidence was weighed, by other proxies too, if there are any."""
+        if self.elsewhere.borne_out(session, reason, counsel):
+            if self._ledger.fire(session, Trigger.GONE, self._reporter.now, reason.text):
                 self._end(session, reason)
+        elif not session.over:
+            self.evidence.again(session, self._reporter.now, alone=counsel.alone)
 
     # A ledger from elsewhere
 

@@ -6,6 +6,10 @@ A process of this host is seen to end, so nothing needs to be guessed about it: 
 living process, the session is not due, whatever its connections do. Everybody else is known by traffic only, and a
 closed connection proves nothing: live clients hold none between two requests. What does count is in `KINDS`.
 
+Whoever comes by a carrier (`core.carriers`) is known by traffic only, too. An open connection of a carrier speaks for
+the one session that it has carried, and for none if it has carried several; a stream that ends with its carrier was
+not aborted by its client.
+
 Clients of one host with the same User-Agent and credentials can't be told apart, so for idleness only the session's own
 connections count, or one living client would keep the sessions of all its like for good.
 
@@ -87,6 +91,12 @@ PROCESS_GONE = Kind(Why.PROCESS_GONE, "", lambda _: None, certain=True, text="pr
 """What is seen rather than weighed: every client that used the session is a process that has ended."""
 
 
+WEIGHED = frozenset(kind.why for kind in KINDS if not kind.certain)
+"""What is only likely, and counts what all proxies saw."""
+
+ALONE = 5.0
+"""Seconds until evidence is looked at again that could not be compared with what other proxies saw."""
+
 CERTAIN = frozenset(kind.why for kind in (*KINDS, PROCESS_GONE) if kind.certain) | {Why.DELETE_CUT}
 """What leaves no doubt that a client is gone; that it wished to go leaves none either."""
 
@@ -150,6 +160,23 @@ class Evidence:
         self._next.clear()
         for session in sessions:
             self._look(session, now)
+
+    def again(self, session: Session, now: float, *, alone: bool) -> None:
+        """The evidence was not borne out, or nobody could be asked (`alone`): it is looked at again."""
+        if alone:
+            self._look(session, now + ALONE)
+        else:
+            self.watch(session, now)
+
+    def stands(self, session: Session, why: Why, now: float) -> bool:
+        """Whether there is this kind of evidence now."""
+        if _is_seen(session) or session.streams or session.connections:
+            return False
+        for kind in KINDS:
+            since = kind.since(session) if kind.why is why else None
+            if since is not None and since + getattr(self.policy, kind.option) <= now:
+                return True
+        return False
 
     def forget(self, session: Session) -> None:
         """The session is over."""

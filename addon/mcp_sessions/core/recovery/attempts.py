@@ -35,6 +35,8 @@ class Attempt:
     """How often the server could not be reached for it."""
     due: float | None = None
     """When to try again then, or to ask again whose turn it is."""
+    committing: bool = False
+    """Its result is being entered where other proxies see it."""
     over: bool = False
 
     @property

@@ -8,7 +8,6 @@ from ...wire import headers as h
 from ...wire.text import printable
 from ..decisions import Outcome, Request
 from ..ending.ending import Ending
-from ..exchange import Exchange
 from ..ledger import Ledger
 from ..outbox import Outbox
 from ..records import Weight
@@ -18,6 +17,7 @@ from ..states import RecoveryState, RecoveryTrigger
 from . import handshake
 from .attempts import Attempt, Attempts
 from .handshake import Step
+from .joint import Joint
 from .limits import Limits, Troubles
 from .server_state import compare
 from .storms import Storms
@@ -48,8 +48,7 @@ class Shaking:
         self._outbox = outbox
         self._ending = ending
         self._ended = ended
-        self.accepted: Callable[[Session, Exchange], None] = lambda *_: None
-        """Told of a session that the ledger does not know and its server has accepted, and of who is to have it."""
+        self._joint = Joint(ending.sharing, ending.asking.discard)
 
     # How it begins
 
@@ -73,9 +72,18 @@ class Shaking:
             self._begin(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
+        left = attempt.deadline - self._reporter.now
         attempt.deadline += self.limits.slack
         self.attempts.time(attempt)
-        self._open(attempt)
+        self._joint.begin(attempt, left, self._open, self._settled)
+
+    def _settled(self, attempt: Attempt, why_not: str | None) -> None:
+        """Another proxy has brought the session back, or this one may not."""
+        if why_not is None:
+            self._troubles.of(attempt.session).fire(RecoveryTrigger.ANSWERED)
+            self._end(attempt)
+        else:
+            self._end(attempt, why_not, for_all=False)
 
     def _open(self, attempt: Attempt) -> None:
         attempt.steps.append(handshake.opening(attempt.session))
@@ -117,8 +125,8 @@ class Shaking:
             case handshake.Kind.LIST:
                 self._listed(attempt, step, outcome)
         self._send_some(attempt, self.limits.at_once)
-        if not attempt.under_way:
-            self._end(attempt)
+        if not attempt.under_way and not attempt.committing:
+            self._complete(attempt)
 
     def _initialized(self, attempt: Attempt, outcome: Outcome) -> None:
         session, opened = attempt.session, handshake.read(outcome)
@@ -131,8 +139,6 @@ class Shaking:
             return
         for difference in handshake.differences(session.answer, opened.result, session.revision):
             self._reporter.change(session, "meets another server", difference, weight=Weight.WARNING)
-        if attempt.x is not None and session.number not in self._ledger.sessions:
-            self.accepted(session, attempt.x)
         session.result = packed(opened.result)
         self._ledger.remap(session, opened.session_id)
         self._troubles.of(session).fire(RecoveryTrigger.ANSWERED)
@@ -170,19 +176,28 @@ class Shaking:
 
     # How it ends
 
+    def _complete(self, attempt: Attempt) -> None:
+        """All that can be restored is: once it is known that this result stands, it is one."""
+        if not attempt.committing and self._joint.commit(attempt, self._end):
+            attempt.deadline = self._reporter.now + self.limits.slack
+            self.attempts.time(attempt)
+        else:
+            self._end(attempt)
+
     def _end(self, attempt: Attempt, why_not: str | None = None, *, for_all: bool = True) -> None:
         """A handshake has worked, or failed in a way that says something of all others at its server."""
         endpoint = attempt.session.endpoint
         if why_not is None:
             self.storms.succeeded(attempt, self._reporter.now)
-        elif for_all and attempt.begun is not None and attempt.session.number in self._ledger.sessions:
+        elif for_all and attempt.begun is not None:
             self.storms.failed(endpoint, attempt.begun, self._reporter.now)
-        self._take_off(attempt)
+        self._take_off(attempt, why_not or "")
         self._ended(attempt, why_not)
         self._next_turns(endpoint)
 
-    def _take_off(self, attempt: Attempt) -> None:
+    def _take_off(self, attempt: Attempt, why_not: str = "") -> None:
         self.attempts.take_off(attempt)
+        self._joint.conclude(attempt, why_not)
         self.storms.leave(attempt)
 
     def give_up(self, attempt: Attempt) -> None:
@@ -192,9 +207,11 @@ class Shaking:
 
     def _cut_short(self, attempt: Attempt, why: str, *, for_all: bool = True) -> None:
         """A handshake comes to no end: what is done by now has to do."""
-        if self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
-            self._not_restored(attempt.session, why)
+        if attempt.committing:
             self._end(attempt)
+        elif self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
+            self._not_restored(attempt.session, why)
+            self._complete(attempt)
         else:
             self._end(attempt, why, for_all=for_all)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from itertools import batched
 from typing import Any
 
+from ...core.states import ServerSide
 from ..proxies import Proxy
 from ..rows import Key, Row
 from ..store import FORGET_AFTER, Problem, Wanted
@@ -34,6 +35,7 @@ class RedisStore:
     """One proxy's way to a ledger that proxies of several hosts share."""
 
     silence = SILENCE
+    shared = True
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class RedisStore:
         """What this proxy knows of a session beside its row."""
         self.behind: Callable[[list[Key]], None] = lambda _: None
         """Told of sessions of which more is stored than this proxy knows."""
+        self.opened: Callable[[], None] = lambda: None
+        """Told when the server was found to be usable, and `secret` is known."""
         self._ordered = Connection(address)
         self._turn = asyncio.Lock()
         self._left = False
@@ -76,6 +80,7 @@ class RedisStore:
             # After a loss of all data this one goes on being the key of all.
             await self._ordered.command("SET", f"{self.address.prefix}:key", self.secret, "NX")
         await self.heard()
+        self.opened()
         return notice
 
     async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
@@ -108,7 +113,7 @@ class RedisStore:
         if names:
             prefix = self.address.prefix
             await self._ordered.command("SREM", f"{prefix}:free", *names)
-            old = [f"{prefix}:s:{name}" for name in names if rows[name] is not Over.OVER]
+            old = [f"{prefix}:s:{name}" for name in names if not isinstance(rows[name], Over)]
             if old:
                 await self._ordered.command("DEL", *old)
 
@@ -131,6 +136,8 @@ class RedisStore:
 
     async def _write(self, rows: list[Row]) -> None:
         behind: list[Key] = []
+        # What a handshake has made is entered when that is complete; until then the others know the session as it was.
+        rows = [row for row in rows if row.server != ServerSide.RECOVERING]
         for some in batched(rows, AT_ONCE):
             answers = await self._ordered.run_all([self.writing(scripts.WRITE, row) for row in some])
             behind += [row[:5] for row, answer in zip(some, answers, strict=True) if not answer]
@@ -207,11 +214,56 @@ class RedisStore:
         life = int(FORGET_AFTER * 1000)
         mark, server_id = mark_of(row), json.dumps(row.server_id)
         about = (self.clock(), life, row.generation, row.opened, mark, server_id, packed(row), packed_view(row, aside))
-        return self._call(script, *before, self.name(key), *about, aside.sealed)
+        return self._call(script, *before, self.name(key), *about, aside.sealed, int(row.opened_by == "unknown"))
 
     def read(self, found: Any) -> Shared | Over | None:
         """A session as a script has read it; None if nothing is known of it."""
         return unpacked(dict(pairs(found[0])), {one.decode() for one in found[1]}, self.proxy.id)
+
+    # What overtakes what is written
+
+    async def look(self, key: Key) -> Shared | Over | None:
+        """What is known of a session."""
+        return self.read(await self._at_once(scripts.READ, key, self.clock(), self.silence))
+
+    async def look_at_all(self, keys: list[Key]) -> list[Shared | Over | None]:
+        """The same of several."""
+        asked = [self._call(scripts.READ, self.name(key), self.clock(), self.silence) for key in keys]
+        return [self.read(found) for found in (await self.connection.run_all(asked) if asked else [])]
+
+    async def lease(self, key: Key, token: str, seconds: float) -> tuple[bool, str, Shared | Over | None]:
+        """Try to be the one that acts for a session: whether that is so, why another has failed, what is known."""
+        told = (token, int(seconds * 1000), self.clock(), self.silence)
+        granted, failed, found = await self._at_once(scripts.LEASE, key, *told)
+        return granted == 1, failed.decode("utf-8", "replace") if failed else "", self.read(found)
+
+    async def renew(self, key: Key, token: str, seconds: float) -> bool:
+        """Go on being that one, if nobody else is by now."""
+        return bool(await self._at_once(scripts.RENEW, key, token, int(seconds * 1000)))
+
+    async def release(self, key: Key, token: str, problem: str, seconds: float) -> None:
+        """Be that one no more; if there was a problem, nobody need try for so many seconds."""
+        text = problem[:200].encode("utf-8", "replace")
+        await self._at_once(scripts.RELEASE, key, token, text, int(seconds * 1000))
+
+    async def commit(self, row: Row, token: str) -> tuple[bool, Shared | Over | None]:
+        """Enter what a handshake came to, and release the lease; what is known instead, if another was faster."""
+        script, told = self.writing(scripts.COMMIT, row, token, self.silence)
+        entered, *found = await self.connection.run(script, *told)
+        return entered == 1, self.read(found[0]) if found else None
+
+    async def speak_up(self, key: Key) -> None:
+        """Have all who have seen a session write down what they know."""
+        await self._at_once(scripts.SPEAK, key)
+
+    async def _at_once(self, script: str, key: Key, *told: str | bytes | float) -> Any:
+        script, all_told = self._call(script, self.name(key), *told)
+        return await self.connection.run(script, *all_told)
+
+    async def close(self) -> None:
+        """Close all connections; after `leave`."""
+        await self.connection.close()
+        await self._ordered.close()
 
     # How it is asked
 
@@ -223,7 +275,7 @@ class RedisStore:
         return script, (self.address.prefix, self.proxy.id, *told)
 
     def _forgetting(self, key: Key) -> Call:
-        return self._call(scripts.FORGET, self.name(key), self.clock(), int(OVER_FOR * 1000), 0)
+        return self._call(scripts.FORGET, self.name(key), self.clock(), int(OVER_FOR * 1000), int(self.aside(key).left))
 
     async def _run(self, script: str, *told: str | bytes | float) -> Any:
         name, all_told = self._call(script, *told)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from enum import Enum
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,10 +25,12 @@ class Aside(NamedTuple):
     connections: int = 0
     left_at: float | None = None
     """When the last connection was closed; seconds since the epoch."""
-    credentials: str = ""
+    credentials: str = "?"
     """Keyed hash of the credentials that used it last; all proxies have the same key."""
     sealed: bytes = b""
     """Credentials, encrypted; empty if they are not stored."""
+    left: bool = False
+    """Whether its client has ended it; of a session that is over."""
 
 
 class Shared(Row):
@@ -41,11 +42,11 @@ class Shared(Row):
     """Other proxies that live and have seen the session."""
 
 
-class Over(Enum):
-    """In the place of a row."""
+class Over(NamedTuple):
+    """In the place of a row: the session is over, and nothing else is known of it any more."""
 
-    OVER = "over"
-    """The session is over, and nothing else is known of it any more."""
+    left: bool
+    """Whether its client has ended it."""
 
 
 class View(NamedTuple):
@@ -106,10 +107,10 @@ def packed_view(row: Row, aside: Aside) -> str:
 def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> Shared | Over | None:
     """The row with all that was seen; None if there is none, or it makes no sense."""
     if b"over" in stored:
-        return Over.OVER
+        return Over(stored.get(b"left") == b"1")
     try:
         values = json.loads(stored[b"row"])
-        row = Row(**{name: values[name] for name in _NAMES if name in values})
+        row = Row(**{name: values[name] for name in _NAMES})
         views = _views(stored)
         owners = {_whose(one): one for one in json.loads(row.owners)}
         held = json.loads(row.held)
@@ -138,7 +139,7 @@ def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> 
         sum(view.streams for view in living),
         sum(view.connections for view in living),
         _latest(*(view.left for view in views.values())),
-        latest.credentials if latest is not None else "",
+        latest.credentials if latest is not None else "?",
         stored.get(b"sealed", b""),
     )
     merged.holders = tuple(name for name in others if name in alive)

@@ -18,7 +18,7 @@ type Value = str | bytes | int | float
 type Call = tuple[str, tuple[Value, ...]]
 """A script, and what it is told."""
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds that a command may take, and a connection."""
 
 OLDEST = (7, 0)

@@ -29,20 +29,23 @@ end
 
 _WRITE = """
 -- Remember a row; 0 if what is stored is ahead of it, in which case only the view is remembered. In ARGV, from `at` on:
--- hash, time, milliseconds it lives, generation, when it was opened, mark, server's id, row, view, sealed.
+-- hash, time, milliseconds it lives, generation, when it was opened, mark, server's id, row, view, sealed, and whether
+-- its opening was not seen: then a row of a proxy that has seen it is left as it is.
 local function write(at)
   local h, ttl, generation, mark, view, sealed =
     ARGV[at], ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 5], ARGV[at + 8], ARGV[at + 9]
   local key = session(h)
-  local old = redis.call('HMGET', key, 'generation', 'mark', 'over')
+  local old = redis.call('HMGET', key, 'generation', 'mark', 'over', 'guessed')
   local known = tonumber(old[1]) or -1
+  local guessed = ARGV[at + 10]
   if old[3] then
     if generation <= known and tonumber(ARGV[at + 4]) <= tonumber(old[3]) then return 0 end
     redis.call('DEL', key)
     known = -1
   end
+  local joined = false
   if view ~= '' then
-    redis.call('HSET', key, 'v:' .. me, view)
+    joined = redis.call('HSET', key, 'v:' .. me, view) == 1
     if redis.call('HLEN', key) > 40 then
       for _, field in ipairs(redis.call('HKEYS', key)) do
         if string.sub(field, 1, 2) == 'v:' and not redis.call('ZSCORE', P .. ':seen', string.sub(field, 3)) then
@@ -51,14 +54,16 @@ local function write(at)
       end
     end
   end
-  if generation >= known then
-    redis.call('HSET', key, 'row', ARGV[at + 7], 'generation', generation, 'mark', mark, 'server', ARGV[at + 6])
+  local stands = generation >= known and not (generation == known and guessed == '1' and old[4] == '0')
+  if stands then
+    redis.call('HSET', key, 'row', ARGV[at + 7], 'generation', generation, 'mark', mark, 'server', ARGV[at + 6],
+      'guessed', guessed)
     if sealed ~= '' then redis.call('HSET', key, 'sealed', sealed) end
     have(h)
-    if old[2] ~= mark then redis.call('PUBLISH', P .. ':news', h .. ' ' .. me) end
+    if old[2] ~= mark or joined then redis.call('PUBLISH', P .. ':news', h .. ' ' .. me) end
   end
   redis.call('PEXPIRE', key, ttl)
-  return generation >= known and 1 or 0
+  return stands and 1 or 0
 end
 """
 
@@ -115,7 +120,7 @@ WRITE = _COMMON + _WRITE + "return write(3)"
 FORGET = (
     _COMMON
     + """
--- A session is over: its hash, the time, for how long that is remembered, its generation.
+-- A session is over: its hash, the time, for how long that is remembered, whether its client has ended it.
 local h = ARGV[3]
 local key = session(h)
 local old = redis.call('HMGET', key, 'proxy', 'generation', 'over')
@@ -123,7 +128,7 @@ if old[3] then return 0 end
 redis.call('DEL', key)
 redis.call('SREM', P .. ':free', h)
 if old[1] then redis.call('SREM', owned(old[1]), h) end
-redis.call('HSET', key, 'over', ARGV[4], 'generation', math.max(tonumber(old[2]) or 0, tonumber(ARGV[6])), 'by', me)
+redis.call('HSET', key, 'over', ARGV[4], 'generation', old[2] or 0, 'left', ARGV[6], 'by', me)
 redis.call('PEXPIRE', key, ARGV[5])
 redis.call('PUBLISH', P .. ':news', h .. ' ' .. me)
 return 1
@@ -197,5 +202,13 @@ end
 if held then redis.call('DEL', lease(h)) end
 redis.call('PUBLISH', P .. ':news', h .. ' ' .. me)
 return {1}
+"""
+)
+
+SPEAK = (
+    _COMMON
+    + """
+-- Have all who have seen a session write down what they know: its hash.
+return redis.call('PUBLISH', P .. ':news', ARGV[3] .. ' ' .. me .. ' ?')
 """
 )

@@ -26,6 +26,7 @@ class SqliteStore:
     """
 
     silence = SILENCE
+    shared = False
 
     def __init__(self, path: Path, proxy: Proxy | None = None, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives seconds since the epoch; all who share the file go by the same."""
@@ -36,11 +37,6 @@ class SqliteStore:
     async def open(self) -> str:
         """Open the file, make it, or bring it up to date. A damaged one is set aside, and a new one begun."""
         return await self._do(self._file.open)
-
-    @property
-    def secret(self) -> bytes:
-        """Made with the file."""
-        return self._file.secret
 
     async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
         """The rows of proxies that are no more."""

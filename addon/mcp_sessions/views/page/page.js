@@ -1,8 +1,10 @@
 // The ledger, followed live. What comes from the wire is only ever set as text, never as markup.
 
-import { age, clock, draw, said } from "./timeline.js";
+import { ask, button, make } from "./parts.js";
+import { sections } from "./rules.js";
+import { deeds, facts, messages } from "./session.js";
+import { clock, draw, lasting, ticks } from "./timeline.js";
 
-const ROW = 40; // pixels, as in the style
 const PAUSE = 300; // milliseconds between two questions, so that a busy proxy is not asked for every request
 const RETRY = 2000;
 const GROUPS = {
@@ -10,8 +12,19 @@ const GROUPS = {
   live: (s) => ["open", "lost", "recovering", "leaving"].includes(s.state),
   trouble: (s) => ["lost", "stuck", "abandoned"].includes(s.state),
   recovered: (s) => s.recoveries > 0,
+  violations: (s) => faults(s) > 0,
+  streams: (s) => s.streams.length > 0,
   closed: (s) => s.state === "closed",
 };
+const ORDERS = {
+  opened: (a, b) => b.opened - a.opened || b.n - a.n,
+  used: (a, b) => b.used - a.used || b.n - a.n,
+  requests: (a, b) => b.requests - a.requests || b.n - a.n,
+  violations: (a, b) => faults(b) - faults(a) || b.n - a.n,
+};
+const COUNTED = ["clients", "open", "streams", "recovered", "ended", "violations"];
+/** What the counters show when they are clicked. */
+const COUNTERS = { clients: "all", open: "live", streams: "streams", recovered: "recovered", ended: "closed" };
 
 const $ = (id) => document.getElementById(id);
 const list = $("list"), rows = $("rows"), details = $("details"), rules = $("rules");
@@ -19,26 +32,11 @@ const sessions = new Map(), clients = new Map(), broken = new Map();
 let items = [];
 let place = new Map(); // number of a session: its index in items
 let picked = 0, shown = 0, version = 0, run = null, ahead = 0;
-let stale = true, asked = 0;
+let stale = true, asked = 0, arrived = false;
+let ROW = 40; // pixels, as in the style
 const pool = new Map(); // index: element
+const faults = (session) => Object.values(session.violations).reduce((a, b) => a + b, 0);
 
-/** An element with a class, text and children. */
-function make(kind, name = "", text = "", ...children) {
-  const made = document.createElement(kind);
-  if (name) made.className = name;
-  if (text !== "") made.textContent = text;
-  made.append(...children);
-  return made;
-}
-
-function link(text, href, away = false) {
-  const made = make("a", "", text);
-  made.href = href;
-  if (away) { made.target = "_blank"; made.rel = "noopener noreferrer"; }
-  return made;
-}
-
-const toFlow = (id, text = "flow") => link(text, `./#/flows/${encodeURIComponent(id)}/request`);
 const now = () => Date.now() / 1000 + ahead;
 
 // Following the ledger
@@ -53,6 +51,7 @@ async function follow() {
       if (run !== null && news.run !== run) { sessions.clear(); clients.clear(); broken.clear(); version = 0; run = news.run; continue; }
       run = news.run;
       take(news);
+      if (!news.more && !arrived) { arrived = true; goTo(); }
       $("link").textContent = "live";
       $("link").className = "live";
       if (!news.more) await pause(PAUSE);
@@ -72,37 +71,57 @@ function take(news) {
   for (const client of news.clients) clients.set(client.n, client);
   for (const session of news.sessions) sessions.set(session.n, session);
   for (const rule of news.rules) broken.set(rule.id, rule);
-  $("totals").replaceChildren(...[
-    ["clients", news.totals.clients], ["open", news.totals.open], ["streams", news.totals.streams],
-    ["recovered", news.totals.recovered], ["ended", news.totals.ended], ["violations", news.totals.violations],
-  ].map(([name, count]) => make("li", "", `${name} `, make("b", "", count.toLocaleString()))));
+  for (const name of COUNTED) counters.get(name).textContent = news.totals[name].toLocaleString();
   if (news.sessions.length) stale = true;
   if (news.rules.length) drawRules();
   if (shown && news.sessions.some((s) => s.n === shown)) showDetails(shown, false);
   plan();
 }
 
+// Made once: a button that is made anew while it is pressed is never clicked.
+const counters = new Map(COUNTED.map((name) => {
+  const figure = make("b", "", "0");
+  const made = button(`${name} `, () => choose(name));
+  made.append(figure);
+  $("totals").append(make("li", "", "", made));
+  return [name, figure];
+}));
+
+function choose(counter) {
+  if (counter === "violations") { open("rules"); return; }
+  open("sessions");
+  $("show").value = COUNTERS[counter];
+  $("find").value = "";
+  stale = true;
+  plan();
+}
+
 // The list: only the rows in sight exist
+
+const wordsFound = () => $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
 
 function arrange() {
   const wanted = GROUPS[$("show").value];
-  const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsFound();
+  const order = ORDERS[$("order").value];
   const groups = new Map();
   for (const session of sessions.values()) {
     if (!wanted(session)) continue;
     if (words.length) {
       const client = clients.get(session.client);
-      const text = `${session.label} #${session.n} ${session.state} ${session.endpoint} ${session.revision} ${client?.label} ${client?.says}`.toLowerCase();
+      const rules = Object.keys(session.violations).join(" ");
+      const text = `${session.label} #${session.n} ${session.state} ${session.endpoint} ${session.revision} ${client?.label} ${client?.says} ${rules}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) continue;
     }
-    if (!groups.has(session.client)) groups.set(session.client, []);
-    groups.get(session.client).push(session);
+    const group = order ? 0 : session.client;
+    if (!groups.has(group)) groups.set(group, []);
+    groups.get(group).push(session);
   }
   items = [];
   place = new Map();
   for (const number of [...groups.keys()].sort((a, b) => b - a)) {
-    const group = groups.get(number).sort((a, b) => b.n - a.n);
-    items.push({ client: number, count: group.length });
+    const group = groups.get(number).sort(order ?? ((a, b) => b.n - a.n));
+    if (!order) items.push({ client: number, count: group.length });
     for (const session of group) { place.set(session.n, items.length); items.push({ session: session.n }); }
   }
   rows.style.height = `${items.length * ROW}px`;
@@ -150,16 +169,18 @@ function makeRow(item, index) {
   row.classList.toggle("picked", session.n === picked);
   row.setAttribute("aria-selected", String(session.n === picked));
   const about = [];
+  if (ORDERS[$("order").value]) about.push(clients.get(session.client)?.label ?? "unknown");
+  const broke = Object.entries(session.violations);
+  if (broke.length) about.push(`⚠ ${broke.map(([rule, times]) => (times > 1 ? `${rule} ×${times}` : rule)).join(" ")}`);
+  if (session.enders) about.push(`by the ${session.enders}`);
   if (session.recoveries) about.push(`recovered ×${session.recoveries}`);
   if (session.streams.length) about.push(`${session.streams.length} ${session.streams.length === 1 ? "stream" : "streams"}`);
-  const faults = Object.values(session.violations).reduce((a, b) => a + b, 0);
-  if (faults) about.push(`⚠ ${faults}`);
-  if (session.enders) about.push(`by the ${session.enders}`);
   if (session.kept) about.push("kept");
   row.append(
     make("span", "label cut", session.label), make("span", `chip ${session.state}`, session.state),
-    make("span", "about soft cut", about.join(" · ")), document.createElementNS("http://www.w3.org/2000/svg", "svg"),
+    make("span", "where soft cut", session.endpoint.replace(/^\w+:\/\//, "")), make("span", "about soft cut", about.join(" · ")), document.createElementNS("http://www.w3.org/2000/svg", "svg"),
   );
+  row.title = [session.endpoint, ...about].join("\n");
   row.lastChild.setAttribute("role", "img");
   row.lastChild.setAttribute("aria-label", `opened ${clock(session.opened)}, last used ${clock(session.used)}`);
   return row;
@@ -179,9 +200,10 @@ function drawLines() {
   }
   if (!measured) return;
   const left = measured.left - list.getBoundingClientRect().left;
-  $("axis").replaceChildren(...[0, 0.25, 0.5, 0.75, 1].map((part) => {
-    const tick = make("span", "", part === 1 ? "now" : `${age((time - start) * (1 - part))} ago`);
-    tick.style.left = `${left + measured.width * part}px`;
+  const marks = [...ticks(time - start, measured.width).map(([ago, share]) => [`${lasting(ago)} ago`, share]), ["now", 1]];
+  $("axis").replaceChildren(...marks.map(([text, share]) => {
+    const tick = make("span", "", text);
+    tick.style.left = `${left + measured.width * share}px`;
     return tick;
   }));
 }
@@ -217,23 +239,31 @@ function step(by) {
   if (wanted !== null) pick(wanted, shown > 0);
 }
 
-list.addEventListener("keydown", (event) => {
+function key(event) {
   const far = Math.max(1, Math.floor(list.clientHeight / ROW) - 1);
   const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: far, PageUp: -far, Home: -items.length, End: items.length };
   if (event.key in moves) { event.preventDefault(); step(moves[event.key]); }
   else if (event.key === "Enter" && picked) { event.preventDefault(); showDetails(picked, true); details.focus(); }
-});
+}
+
+list.addEventListener("keydown", key);
 rows.addEventListener("click", (event) => {
   const row = event.target.closest(".row[data-session]");
   if (row) pick(Number(row.dataset.session), true);
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { hideDetails(); }
+  else if (event.target === document.body && !$("sessions").hidden) key(event); // nobody has to click into the list first
   else if (event.key === "/" && !/INPUT|SELECT/.test(document.activeElement.tagName)) { event.preventDefault(); $("find").focus(); }
 });
 list.addEventListener("scroll", plan, { passive: true });
-addEventListener("resize", plan);
-for (const id of ["show", "find"]) $(id).addEventListener("input", () => { stale = true; plan(); });
+function fit() {
+  ROW = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--row"), 10) || 40;
+  stale = true;
+  plan();
+}
+addEventListener("resize", fit);
+for (const id of ["show", "order", "find"]) $(id).addEventListener("input", () => { stale = true; plan(); drawRules(); });
 $("span").addEventListener("input", plan);
 
 // Tabs
@@ -246,6 +276,7 @@ function open(which) {
     $(tab).tabIndex = yes ? 0 : -1;
     $(panel).hidden = !yes;
   }
+  for (const one of document.querySelectorAll(".of-sessions")) one.hidden = which !== "sessions";
   plan();
 }
 for (const [tab, panel] of tabs) {
@@ -258,57 +289,41 @@ for (const [tab, panel] of tabs) {
   });
 }
 
-// Details of one session
+// Details of one session, and its messages
+
+let page = "facts"; // or "messages"
 
 async function showDetails(number, anew) {
   const before = shown;
   shown = number;
   let session;
-  try {
-    const answer = await fetch(`mcp/sessions/${number}.json`, { credentials: "same-origin" });
-    if (!answer.ok) return;
-    session = await answer.json();
-  } catch { return; }
+  try { session = await ask(`mcp/sessions/${number}.json`); } catch { return; }
   if (shown !== number) return;
+  address(page === "messages" ? `session-${number}/messages` : `session-${number}`);
+  if (!anew && page === "messages" && details.dataset.shows === `${number}/messages`) { details.refresh(session); return; }
   const top = anew && before !== number ? 0 : details.scrollTop;
-  const close = make("button", "", "Close");
-  close.addEventListener("click", hideDetails);
-  const client = clients.get(session.client);
-  const facts = [
-    ["client", [client?.label, client?.says].filter(Boolean).join(" · ")], ["endpoint", session.endpoint],
-    ["revision", session.revision || "unknown"], ["opened", `${clock(session.opened)} by ${session.by}`],
-    ["last used", `${clock(session.used)} (${age(now() - session.used)} ago)`],
-    ["requests", session.requests], ["recovered", session.recoveries > 1 ? `${session.recoveries} times` : session.recoveries ? "once" : "never"],
-  ];
-  if (session.enders) facts.push(["ended by", session.enders === "proxy" ? "the proxy" : "its client"]);
-  if (session.evidence) facts.push(["evidence", session.evidence]);
-  if (session.owners.length > 1) facts.push(["used by", session.owners.map(([label]) => label).join(", ")]);
-  const parts = [
-    make("h2", "", "", make("span", "", `Session ${session.label}`), make("span", `chip soft ${session.state}`, session.state), close),
-    make("dl", "", "", ...facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", String(value))])),
-  ];
-  if (session.streams.length) {
-    parts.push(make("h3", "", "Open streams"), make("ul", "", "", ...session.streams.map(([flow, since]) =>
-      make("li", "", "", make("time", "", clock(since)), toFlow(flow, "GET stream"), ` open for ${age(now() - since)}`))));
-  }
-  const faults = Object.entries(session.violations);
-  if (faults.length) {
-    parts.push(make("h3", "", "Violations"), make("ul", "", "", ...faults.map(([rule, times]) => {
-      const go = make("button", "", `${rule} ${broken.get(rule)?.name ?? ""}`);
-      go.addEventListener("click", () => { open("rules"); $(`rule-${rule}`)?.setAttribute("open", ""); $(`rule-${rule}`)?.scrollIntoView(); });
-      return make("li", "", "", go, ` × ${times}`);
-    })));
-  }
-  parts.push(make("h3", "", "History"), make("ol", "", "", ...session.history.map(([at, what, detail]) =>
-    make("li", "", "", make("time", "", clock(at)), make("b", "", said(what)), detail ? ` ${detail}` : ""))));
-  if (session.flows.length) {
-    parts.push(make("h3", "", "Flows"), make("ul", "", "", ...session.flows.toReversed().map(([id, at, comment]) =>
-      make("li", "", "", make("time", "", clock(at)), toFlow(id, comment || "flow")))));
-  }
+  const tab = (name, text) => {
+    const made = button(text, () => { page = name; details.dataset.shows = ""; showDetails(number, false); });
+    made.setAttribute("role", "tab");
+    made.setAttribute("aria-selected", String(page === name));
+    return made;
+  };
+  const choice = make("div", "", "", tab("facts", "About"), tab("messages", "Messages"));
+  choice.setAttribute("role", "tablist");
+  choice.setAttribute("aria-label", "Of this session");
+  const title = make("h2", "", "", make("span", "", `Session ${session.label}`), make("span", `chip soft ${session.state}`, session.state), button("Close", hideDetails));
+  const parts = [title, ...deeds(session), choice];
+  let said = null;
+  if (page === "messages") { said = messages(session); parts.push(...said.parts); }
+  else parts.push(...facts(session, clients.get(session.client), broken, now(), showRule));
+  details.dataset.shows = `${number}/${page}`;
+  details.refresh = (fresh) => { title.children[1].className = `chip soft ${fresh.state}`; title.children[1].textContent = fresh.state; said?.show(); };
+  details.classList.toggle("wide", page === "messages");
   details.replaceChildren(...parts);
   const appears = details.hidden;
   details.hidden = false;
   details.scrollTop = top;
+  said?.show();
   if (appears) plan();
 }
 
@@ -316,6 +331,8 @@ function hideDetails() {
   if (details.hidden) return;
   shown = 0;
   details.hidden = true;
+  details.dataset.shows = "";
+  address("");
   list.focus();
   plan();
 }
@@ -324,29 +341,35 @@ function hideDetails() {
 
 function drawRules() {
   const opened = new Set([...rules.querySelectorAll("details[open]")].map((element) => element.id));
-  const sorted = [...broken.values()].sort((a, b) => a.id.localeCompare(b.id));
-  rules.replaceChildren(...sorted.map((rule) => {
-    const element = make("details");
-    element.id = `rule-${rule.id}`;
-    element.open = opened.has(element.id);
-    element.append(
-      make("summary", "", "", make("b", "", rule.id), ` ${rule.name} `, make("span", "times", `× ${rule.times.toLocaleString()} `),
-        make("span", rule.level, `${rule.party} ${rule.level}`)),
-      make("p", "", rule.summary),
-      make("ul", "", "", ...rule.latest.toReversed().map((case_) => {
-        const line = make("li", "", "", make("time", "", clock(case_.at)), [case_.client, case_.session && `session ${case_.session}`, case_.detail].filter(Boolean).join(" · "));
-        if (case_.flow) line.append(" · ", toFlow(case_.flow));
-        if (/^https:\/\/modelcontextprotocol\.io\//.test(case_.clause)) line.append(" · ", link("clause", case_.clause, true));
-        return line;
-      })),
-    );
-    return element;
-  }));
-  if (!sorted.length) rules.replaceChildren(make("p", "soft", "No rule was broken."));
+  const found = sections(broken.values(), wordsFound(), opened);
+  rules.replaceChildren(...(found.length ? found : [make("p", "soft", broken.size ? "Nothing is like that." : "No rule was broken.")]));
 }
 
+function showRule(rule) {
+  open("rules");
+  address(`rule-${rule}`);
+  if (!$(`rule-${rule}`)) { $("find").value = ""; drawRules(); }
+  $(`rule-${rule}`)?.setAttribute("open", "");
+  $(`rule-${rule}`)?.scrollIntoView();
+}
+
+// Addresses: of a session, its messages, a rule
+
+function address(hash) {
+  history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+}
+
+function goTo() {
+  const [, number, inMessages] = /^#session-(\d{1,12})(\/messages)?$/.exec(location.hash) ?? [];
+  const [, rule] = /^#rule-(MCP\d{3})$/.exec(location.hash) ?? [];
+  if (number) { open("sessions"); page = inMessages ? "messages" : "facts"; pick(Number(number), true); }
+  else if (rule) showRule(rule);
+}
+addEventListener("hashchange", goTo);
+
 // The token is in the cookie now, and has no business in the address bar.
-if (location.search) history.replaceState(null, "", location.pathname);
+if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+fit();
 drawRules();
 setInterval(() => { if (!document.hidden) plan(); }, 1000);
 follow();

@@ -69,8 +69,28 @@ export function clock(at) {
   return date.toDateString() === new Date().toDateString() ? time : `${date.toLocaleDateString()} ${time}`;
 }
 
-/** A duration in one unit. */
-export function age(seconds) {
-  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
-  return `${Math.max(0, Math.floor(seconds))} s`;
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+/** A duration in its two largest units: `1 min 15 s`. */
+export function lasting(seconds) {
+  let left = Math.max(0, Math.round(seconds));
+  const words = [];
+  for (const [unit, size] of UNITS) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count) words.push(`${count} ${unit}`);
+    if (words.length && (words.length === 2 || !left)) break;
+  }
+  return words.slice(0, 2).join(" ") || "0 s";
+}
+
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
+
+/** Whole steps of time before now that have room for their names: `[seconds ago, share of the width]`. */
+export function ticks(span, width) {
+  const room = Math.max(1, Math.floor(width / 90));
+  const step = STEPS.find((one) => span / one <= room) ?? Math.ceil(span / room / 604800) * 604800;
+  const found = [];
+  for (let ago = step; ago <= span; ago += step) found.push([ago, 1 - ago / span]);
+  return found.filter(([, share]) => share * width >= 30 && (1 - share) * width >= 75);
 }

@@ -1,0 +1,156 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+"""Several proxies with one ledger in a real Redis: one mapping, one handshake, one end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import httpx
+import pytest
+
+from harness.haproxy import HaProxy
+from harness.mini_mcp import MiniMcp
+from harness.redis_server import RedisServer, running
+from harness.session_client import SessionClient
+
+pytestmark = pytest.mark.real
+
+FAST = {"mcp_identify": "off", "mcp_end_after_stream": 1, "mcp_end_after_idle": 3}
+
+
+@pytest.fixture
+def client_of(started):
+    async def start(url, **more):
+        return await started.enter_async_context(SessionClient(url, **more))
+
+    return start
+
+
+@pytest.fixture
+def redis_server():
+    """One of the test's own, to be maltreated."""
+    server = RedisServer().start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fleet(mitmdump):
+    """`one, two = await fleet(server, 2)`: proxies with a ledger of their own in Redis."""
+
+    async def start(server, count, *, redis=None, **options):
+        ledger = (redis or running()).url(prefix=f"t{secrets.token_hex(5)}")
+        return [await mitmdump(server.port, options={"mcp_ledger": ledger, **options}) for _ in range(count)]
+
+    return start
+
+
+@pytest.fixture
+def balanced(started):
+    async def start(proxies):
+        return await started.enter_async_context(HaProxy([proxy.port for proxy in proxies]))
+
+    return start
+
+
+def deletes(server):
+    return [seen.session for seen in server.requests("DELETE")]
+
+
+def initializes(server):
+    return len(server.requests(rpc="initialize"))
+
+
+async def until(true, within=10.0):
+    async with asyncio.timeout(within):
+        while not true():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.02)
+
+
+async def test_what_one_has_brought_back_all_honour(scripted, fleet, client_of):
+    mini = MiniMcp()
+    server = await scripted(mini)
+    one, two, three = await fleet(server, 3)
+    client = await client_of(one.url)
+    session = await client.open()
+    await client.do(f"url {two.url}")
+    assert (await client.do("call at-two")).startswith("200")
+    mini.forget(session)
+    await client.do(f"url {one.url}")
+    assert (await client.do("call at-one")).startswith("200")
+    assert initializes(server) == 2
+    await two.wait_log("session .* follows .*generation 1")
+    for proxy in (two, three):
+        await client.do(f"url {proxy.url}")
+        answered = await client.do("call again")
+        assert answered.startswith(f"200 {session}")
+    assert initializes(server) == 2
+    assert len(server.requests(rpc="tools/call")) == 5  # one of them was refused: no other needed to be
+    # For this client only.
+    other = await client_of(two.url, token="another")
+    await other.do(f"use {session}")
+    assert (await other.do("call stolen")).startswith("404")
+    assert initializes(server) == 2
+    await client.process.kill()
+    await until(lambda: len(deletes(server)) == 2)
+    await asyncio.sleep(1.5)
+    assert sorted(deletes(server)) == [session, "session-2"]  # the id that was lost is discarded, too: once
+    assert not mini.sessions
+
+
+async def test_three_hundred_calls_on_one_lost_session(scripted, fleet, balanced, client_of):
+    mini = MiniMcp()
+    server = await scripted(mini)
+    proxies = await fleet(server, 3, **FAST)
+    balancer = await balanced(proxies)
+    client = await client_of(balancer.url)
+    session = await client.open()
+    for word in "abc":
+        assert (await client.do(f"call {word}")).startswith("200")
+    mini.forget(session)
+    before = len(server.requests(rpc="tools/call"))
+    headers = {"accept": "application/json, text/event-stream", "mcp-session-id": session}
+    headers |= {"mcp-protocol-version": "2025-11-25", "user-agent": "session-client"}
+    async with httpx.AsyncClient(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=100)) as http:
+
+        async def call(number):
+            params = {"name": "echo", "arguments": {"text": f"call-{number}"}}
+            message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+            return await http.post(balancer.url, json=message, headers=headers)
+
+        answers = await asyncio.gather(*map(call, range(300)))
+    assert [answer.status_code for answer in answers] == [200] * 300
+    results = [answer.json() for answer in answers]
+    assert [one["id"] for one in results] == list(range(300))
+    assert [one["result"]["content"][0]["text"] for one in results] == [f"call-{n}" for n in range(300)]
+    assert initializes(server) == 2
+    done = [
+        seen.params["arguments"]["text"] for seen in server.requests(rpc="tools/call")[before:] if seen.status == 200
+    ]
+    assert sorted(done) == sorted(f"call-{number}" for number in range(300))
+
+
+async def test_a_client_that_moves_with_every_request(scripted, fleet, balanced, client_of):
+    mini = MiniMcp()
+    server = await scripted(mini)
+    proxies = await fleet(server, 3, **FAST)
+    balancer = await balanced(proxies)
+    client, listening = await client_of(balancer.url), await client_of(balancer.url, token="t")
+    session, other = await client.open(), await listening.open()
+    assert await listening.do("stream") == "200"
+    # Longer than the grace time: each proxy sees it only now and then.
+    for number in range(10):
+        await asyncio.sleep(0.5)
+        assert (await client.do(f"call {number}")).startswith("200")
+    assert not deletes(server)
+    assert initializes(server) == 2
+    await client.process.kill()
+    await until(lambda: deletes(server) == [session], 12)
+    await asyncio.sleep(4)  # a stream through one proxy protects it from the others
+    assert deletes(server) == [session]
+    await listening.process.kill()
+    await until(lambda: deletes(server) == [session, other], 12)
+    await asyncio.sleep(4)
+    assert deletes(server) == [session, other]
+    assert not mini.sessions

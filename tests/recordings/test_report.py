@@ -1,0 +1,91 @@
+"""The report and its short form: what a maintainer gets to read."""
+
+from __future__ import annotations
+
+import json
+
+from mcp_sessions.recordings.export import ENDINGS, FORMS, Export
+from mcp_sessions.recordings.faults import Broken, faults, headers_that_matter
+from mcp_sessions.recordings.issue import issue
+from mcp_sessions.recordings.reading import exchanges_in
+from mcp_sessions.rules import catalogue
+from mcp_sessions.wire.headers import HeaderMap
+from views.flows import ANSWER, CALL, INITIALIZE, answer, post
+
+RESULT = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "result": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "shop", "version": "2.1"},
+    },
+}
+SESSION = "7f3a9c1e5b2d4680aa"
+
+
+def export() -> Export:
+    """A session whose client leaves the version out, of every call but the first."""
+    flows = [answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": SESSION})]
+    for number in range(3):
+        version = {"mcp-protocol-version": "2025-06-18"} if number == 0 else {}
+        flows.append(answer(post({**CALL, "id": number + 1}, SESSION, **version), {**ANSWER, "id": number + 1}))
+    for number, flow in enumerate(flows):
+        flow.request.timestamp_start = 1000.0 + number
+        assert flow.response is not None
+        flow.response.timestamp_end = 1000.5 + number
+    return Export(flows)
+
+
+def test_the_report_says_what_the_clause_says_why_and_what_was_sent() -> None:
+    text = export().report().decode()
+    rule = catalogue()["MCP104"]
+    assert "### MCP104 version-header-missing (client, MUST), 2 times" in text
+    assert f"> <{rule.address('2025-06-18')}>" in text
+    assert "**Why it matters:** Without the header" in text
+    assert "**Expected:** what the clause says. **Actual:**" in text
+    assert "- exchange 3, `tools/call echo`:" in text
+    assert "request: `mcp-session-id` `<session-1>`, no `mcp-protocol-version`, `accept`" in text
+    assert "answer 200: `content-type` `application/json`" in text
+    # Versions of both sides, how to see it, and what is not shown.
+    assert "| client says it is | `tester 1` |" in text
+    assert "| server says it is | `shop 2.1` |" in text
+    assert "python -m mcp_sessions serve flows.mitm" in text
+    assert "Left out, for nothing is wrong with them: exchanges 2." in text
+    assert SESSION not in text
+
+
+def test_the_short_form_is_shorter_than_60_lines_whatever_is_broken() -> None:
+    made = export()
+    text = made.issue().decode()
+    assert "## MCP104 version-header-missing (client, MUST), 2 times" in text
+    assert "python -m mcp_sessions replay flows.mitm" in text
+    assert "Left out here: 3 of 4 exchanges" in text
+    exchanges = exchanges_in(made.flows)
+    everything = [Broken(rule, "detail " * 50, "", one.id) for rule in catalogue() for one in exchanges]
+    for broken in (everything, []):
+        assert len(issue(exchanges, broken, "made by a test").splitlines()) < 60
+    assert "No rule of the specification was seen to be broken." in issue(exchanges, [], "a test")
+
+
+def test_the_strongest_comes_first_and_what_nobody_knows_is_left_out() -> None:
+    practice = next(rule for rule, entry in catalogue().items() if entry.level == "PRACTICE")
+    found = faults([Broken(practice), Broken("MCP999"), Broken("MCP104"), Broken("MCP101"), Broken("MCP104")])
+    assert [fault.rule.id for fault in found] == ["MCP101", "MCP104", practice]
+    assert len(found[1].cases) == 2
+
+
+def test_headers_are_bounded_and_never_markup() -> None:
+    hostile = HeaderMap(((b"mcp-session-id", b"`</code>|" * 100), (b"x-other", b"1")))
+    line = headers_that_matter(hostile)
+    assert len(line) < 300
+    assert "x-other" not in line
+    assert line.startswith("`mcp-session-id` `` `</code>\\|")
+
+
+def test_a_folder_gets_all_forms_and_a_name_chooses_one() -> None:
+    made = export()
+    assert list(FORMS) == ["flows.mitm", "flows.har", "report.md", "issue.md"]
+    assert next(form for end, form in ENDINGS.items() if "my-issue.md".endswith(end)) is Export.issue
+    assert next(form for end, form in ENDINGS.items() if "my.md".endswith(end)) is Export.report
+    assert json.loads(made.har())["log"]["entries"]
