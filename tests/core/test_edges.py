@@ -272,3 +272,20 @@ async def test_nobody_waits_for_ever_in_the_shell(closed: bool) -> None:
     effects.expect(live)
     assert await asyncio.wait_for(effects.decision(live), 5) == Deliver()
     assert not effects._waiting
+
+
+def test_an_answer_to_listen_is_streamed_whatever_its_type() -> None:
+    """It has no end that could be waited for."""
+    world = World()
+    for status, content_type, streamed in (
+        (200, "application/json", True),
+        (200, "", True),
+        (200, "text/event-stream", True),
+        (404, "application/json", False),
+    ):
+        x, _ = world.send(request("subscriptions/listen"), headers={"mcp-protocol-version": "2026-07-28"})
+        assert (
+            world.head(x, status, HeaderMap([(b"content-type", content_type.encode())]), world.now).stream is streamed
+        )
+    x, _ = world.send(request("tools/list"), headers={"mcp-protocol-version": "2026-07-28"})
+    assert not world.head(x, 200, HeaderMap([(b"content-type", b"application/json")]), world.now).stream

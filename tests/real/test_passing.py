@@ -91,6 +91,29 @@ async def test_an_event_line_without_end_passes_and_costs_no_memory(
     assert (await client.call("echo", {"text": "still here"})).text == "still here"
 
 
+async def test_an_answer_to_listen_passes_as_it_comes_whatever_its_type(
+    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    seen = asyncio.Event()
+
+    async def told() -> AsyncIterator[bytes]:
+        yield b": open\n\n"
+        await seen.wait()
+        yield b": end\n\n"
+
+    server = await scripted(lambda _: Answer(200, {"content-type": "application/json"}, told()))
+    proxy = await mitmdump(server.port)
+    client = await raw_client(proxy.url)
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    listen = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"_meta": meta}}
+
+    async with client.stream("POST", listen, headers={"MCP-Protocol-Version": "2026-07-28"}) as stream:
+        chunks = stream.response.aiter_raw()
+        assert await asyncio.wait_for(anext(chunks), 5) == b": open\n\n"
+        seen.set()
+        assert await asyncio.wait_for(anext(chunks), 5) == b": end\n\n"
+
+
 async def test_an_answer_in_a_coding_that_is_not_read_passes_and_is_not_judged(
     scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
 ) -> None:

@@ -352,3 +352,102 @@ def test_where_the_revision_is_not_known_only_what_holds_in_all_four_is_judged()
     named = unknown.replace("> Mcp-Session-Id: x1", "> Mcp-Session-Id: x1\n> MCP-Protocol-Version: 2025-06-18")
     assert broken_by(named) == ["MCP312"]
     assert broken_by(unknown.replace('"id":10,"result"', '"id":11,"result"')) == ["MCP203"]
+
+
+def test_what_cannot_be_read_is_json_all_the_same() -> None:
+    deep = "[" * 250 + "]" * 250
+    for odd in (r'"\ud83d"', deep):
+        sent = call(10).replace('"name":"x"', f'"name":"x","arguments":{{"a":{odd}}}')
+        assert broken_by(lines("%init", sent)) == []
+        result = f'{{"jsonrpc":"2.0","result":{{"content":[],"structuredContent":{{"id":3,"a":{odd}}}}},"id":10}}'
+        assert broken_by(lines("%init", call(10, answer=f"200\nContent-Type: application/json\n\n{result}"))) == []
+        assert broken_by(lines("%init", call(10, stream=data(result)))) == []
+        cut = result[:-1]
+        assert broken_by(lines("%init", call(10, answer=f"200\nContent-Type: application/json\n\n{cut}"))) == ["MCP203"]
+        assert sorted(broken_by(lines("%init", call(10, stream=data(cut))))) == ["MCP501", "MCP502"]
+        assert "MCP106" in broken_by(lines("%init", sent.replace('"jsonrpc":"2.0","id":10,"method"', '"method')))
+
+
+def test_it_is_said_what_a_message_lacks() -> None:
+    def said(body: str) -> list[str]:
+        player = Player()
+        player.play(read(lines("%init 2025-03-26", request("POST /mcp", "%headers", body=body, answer="400"))))
+        return [violation.detail for violation in player.violations if violation.rule == "MCP106"]
+
+    assert said("{")[0].startswith("not JSON: ")
+    assert said("1") == ["not an object"]
+    assert said('{"id":10,"method":"ping"}') == ['without "jsonrpc": "2.0"']
+    assert said('{"jsonrpc":"2.0","id":10}') == ["neither method nor result nor error"]
+    assert said('{"jsonrpc":"2.0","id":10,"method":5}') == ["a method that is no string"]
+    assert said('{"jsonrpc":"2.0","id":10,"result":{},"error":{}}') == ["both result and error"]
+    ping = '{"jsonrpc":"2.0","id":10,"method":"ping"}'
+    assert said(f"[{ping},1,{{}}]") == ["2 of 3 messages of the batch, the first: not an object"]
+    empty = request("POST /mcp", "%headers", answer="400")
+    player = Player()
+    player.play(read(lines("%init", empty)))
+    assert [violation.detail for violation in player.violations] == ["empty"]
+
+
+def test_an_origin_is_foreign_to_the_address_that_the_client_dialled() -> None:
+    bad = catalogue()["MCP206"].bad
+    assert broken_by(bad) == ["MCP206"]
+    for dialled, found in (("127.0.0.1", ["MCP206"]), ("::1", ["MCP206"]), ("192.0.2.7", [])):
+        player = Player()
+        player.dialled = dialled  # as by a reverse proxy in front of a server on loopback
+        player.play(read(bad))
+        assert player.rules == found
+
+
+def test_who_serves_older_clients_too_may_name_a_session() -> None:
+    """The clause is for a server that supports only this revision: it has said so, or nobody knows."""
+    bad = catalogue()["MCP602"].bad
+    assert broken_by(bad) == ["MCP602"]
+    assert broken_by(bad.replace('["2026-07-28"]', '["2026-07-28","2025-11-25"]')) == []
+    assert broken_by(bad[bad.rindex("### client") :]) == []
+
+
+def test_what_a_list_says_of_its_tools_holds_however_soon_it_is_stale() -> None:
+    bad = catalogue()["MCP612"].bad
+    for ttl in ("0", "1", "60000", "0.0"):
+        stale = bad.replace('"ttlMs":60000', f'"ttlMs":{ttl}')
+        assert broken_by(stale) == ["MCP612"]
+        accepted = stale[: stale.rindex("< 400")] + lines(
+            "< 200",
+            "< Content-Type: application/json",
+            "<",
+            '< {"jsonrpc":"2.0","id":11,"result":{"resultType":"complete","content":[]}}',
+        )
+        assert sorted(broken_by(accepted)) == ["MCP606", "MCP612"]
+    called = bad.rindex("### client A")
+    # Who has not seen the list does not know.
+    assert broken_by(f"{bad[:called]}### client B{bad[called + len('### client A') :]}") == []
+    listen = request("POST /mcp", "%modern subscriptions/listen", body=LISTEN)
+    changed = '{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"s":9}}}'
+    changed = changed.replace('"s"', '"io.modelcontextprotocol/subscriptionId"')
+    ended = data('{"jsonrpc":"2.0","id":9,"result":{"resultType":"complete","_meta":{"s":9}}}')
+    ended = ended.replace('"s"', '"io.modelcontextprotocol/subscriptionId"')
+    stream = lines(listen, "< 200\n< Content-Type: text/event-stream\n<", data(ACKNOWLEDGED), data(changed), ended)
+    assert broken_by(bad[:called] + stream + "\n" + bad[called:]) == []
+
+
+META = (
+    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}'
+)
+LISTEN = (
+    '{"jsonrpc":"2.0","id":9,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},'
+    f"{META}}}}}"
+)
+ACKNOWLEDGED = (
+    '{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":'
+    '{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/subscriptionId":9}}}'
+)
+
+
+def test_a_result_without_type_is_complete() -> None:
+    bad = catalogue()["MCP614"].bad
+    untyped = bad.replace('"resultType":"complete",', "")
+    assert broken_by(untyped) == []  # a server of an earlier revision, as far as anybody knows
+    discovered = catalogue()["MCP613"].bad[: catalogue()["MCP613"].bad.rindex("### client")]
+    assert sorted(broken_by(lines(discovered.strip("\n"), untyped))) == ["MCP613", "MCP614"]
+    hinted = untyped.replace('"tools":[]', '"tools":[],"ttlMs":0,"cacheScope":"public"')
+    assert broken_by(lines(discovered.strip("\n"), hinted)) == ["MCP613"]

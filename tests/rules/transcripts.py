@@ -140,6 +140,8 @@ class Player(Driver):
         super().__init__(mcp_recover="off", mcp_end="off", **settings)
         self._live: dict[int, tuple[Scene, Exchange]] = {}
         self._decoders: dict[int, Decoder] = {}
+        self.dialled = ""
+        """The address of the proxy's that clients dial in the place of the server's."""
 
     @property
     def violations(self) -> list[Violation]:
@@ -170,6 +172,7 @@ class Player(Driver):
     def _request(self, number: int, scene: Scene) -> None:
         pid, at = 100 + ord(scene.client), EPOCH + scene.at
         connection = self.connect(scene.client, Process(pid), at, peer=("127.0.0.1", pid))
+        connection.dialled = self.dialled
         scheme, _, rest = scene.url.partition("://")
         authority, _, path = rest.partition("/")
         host, _, port = authority.partition(":")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sessions.wire.jsonrpc import PARSE_LIMIT, Kind, parse
+from mcp_sessions.wire.jsonrpc import PARSE_LIMIT, Kind, dump, parse
 
 KINDS: list[tuple[Any, Kind]] = [
     ({"jsonrpc": "2.0", "id": 1, "method": "ping"}, Kind.REQUEST),
@@ -41,6 +41,58 @@ def test_what_is_no_message_says_why(data: bytes, problem: str) -> None:
     body = parse(data)
     assert body.problem.startswith(problem)
     assert body.messages == ()
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\udc00", "\ufffd"),
+        (rb"\ud83d\u0041", "\ufffdA"),
+        (rb"\uD83D\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        (rb"\"\ud83d\n", '"\ufffd\n'),
+    ],
+)
+def test_half_a_surrogate_pair_is_json(escaped: bytes, text: str) -> None:
+    body = parse(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"%s"}}' % escaped)
+    assert (body.problem, body.sniffed) == ("", False)
+    assert body.messages[0].params == {"name": text}
+    assert parse(b'{"jsonrpc":"2.0","id":1,"method":"%s}' % escaped).problem.startswith("not JSON")
+
+
+@pytest.mark.parametrize("deep", [b"[" * 250 + b"]" * 250, b'{"id":5,"a":' * 250 + b"1" + b"}" * 250])
+def test_nesting_that_is_not_read_is_json(deep: bytes) -> None:
+    body = parse(b'{"params":{"a":%s,"name":"x"},"jsonrpc":"2.0","id":1,"method":"tools/call"}' % deep)
+    assert body.sniffed
+    assert body.problem == "nested too deep, or with too large a number, not read in full"
+    [message] = body.messages
+    assert (message.kind, message.id, message.method) == (Kind.REQUEST, 1, "tools/call")
+    assert message.params["name"] == "x"
+    dump(message.raw)
+    [message] = parse(b'{"result":%s,"jsonrpc":"2.0","id":1}' % deep).messages
+    assert (message.kind, message.id) == (Kind.RESPONSE, 1)
+    body = parse(b'[{"result":%s,"jsonrpc":"2.0","id":1},1]' % deep)
+    assert [message.kind for message in body.messages] == [Kind.RESPONSE, Kind.INVALID]
+    assert body.batch
+    assert parse(b'{"jsonrpc":"2.0","id":1,"params":%s' % deep).problem.startswith("not JSON")
+
+
+def test_a_number_that_is_too_large_to_be_read_is_json() -> None:
+    body = parse(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"n":%s}}' % (b"1" * 5_000))
+    assert body.sniffed
+    assert body.messages[0].method == "tools/call"
+
+
+@pytest.mark.parametrize("part", [rb"\\a", rb"\ud83d", rb"\n", rb"\ud83d\ude00"])
+def test_a_large_body_of_escapes_holds_up_nobody(part: bytes) -> None:
+    data = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"a":"\\ud83d' + part * (
+        PARSE_LIMIT // len(part) - 40
+    )
+    begun = time.thread_time()
+    body = parse(data + b'"}}')
+    assert time.thread_time() - begun < 0.05
+    assert body.messages[0].method == "tools/call"
 
 
 def test_a_large_body_is_known_by_its_head() -> None:

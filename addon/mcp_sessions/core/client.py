@@ -126,5 +126,7 @@ class Connection:
     """Whether it has carried several sessions of whoever is behind that: its being open says nothing of any of them."""
     kept_back: int = 0
     """Requests on it that wait until it is known which process is behind it."""
+    dialled: str = ""
+    """The address of the proxy that its client has dialled in the place of a server's; empty if it names the server."""
     sessions: dict[Any, None] = field(default_factory=dict)
     """The sessions that it has carried: each a `Session`."""

@@ -165,7 +165,7 @@ class Core:
             session = self._belonging.opened(x, assigned) if x.is_initialize and x.ok else x.session
             if session is not None and session.mapped and assigned in (session.server_id, x.server_id):
                 session_id = session.client_id
-        if headers.content_type != h.SSE:
+        if headers.content_type != h.SSE and not x.listens:
             return NO_HEAD if session_id is None else Head(session_id)
         # Every event stream is streamed, save a refusal that may be recovered.
         x.streamed = x.ok or x.session is None

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from ..wire.headers import SESSION_ID, HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message
-from ..wire.revision import Era
+from ..wire.revision import LISTEN, Era
 from .client import Client, Connection
 from .session import Endpoint, Session
 
@@ -110,6 +110,11 @@ class Exchange:
     def ok(self) -> bool:
         """Whether it was answered 2xx."""
         return is_success(self.status)
+
+    @property
+    def listens(self) -> bool:
+        """Whether the answer is a stream without end whatever its type: that to `subscriptions/listen` is."""
+        return self.method == LISTEN and self.ok
 
     @property
     def what(self) -> str:

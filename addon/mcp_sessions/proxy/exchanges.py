@@ -22,7 +22,7 @@ from . import clock, marks, resend
 from .answers import Answers
 from .arriving import Arriving, Memory
 from .effects import Effects
-from .flows import Live, address, exchange_of, note_route, set_session_id, target_of
+from .flows import Live, address, dialled, exchange_of, note_route, set_session_id, target_of
 from .identification import Identifying
 from .metadata import PRESENTED
 from .outbound import OwnRequests
@@ -102,9 +102,11 @@ class Exchanges:
             return None
         if wanted is not None and not wanted(flow):
             return None
-        connection = core.ledger.connections.get(client.id) or core.connected(
-            client.id, address(client.peername), address(client.sockname), clock.now()
-        )
+        connection = core.ledger.connections.get(client.id)
+        if connection is None:
+            peer, local = address(client.peername), address(client.sockname)
+            connection = core.connected(client.id, peer, local, clock.now())
+            connection.dialled = dialled(client)
         return self._arriving.take(
             core, Live(exchange_of(flow.id, verb, endpoint, url, headers, data.content, connection), flow)
         )

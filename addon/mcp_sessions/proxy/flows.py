@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mitmproxy import connection as mconnection
 from mitmproxy import http
-from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 from ..core.client import Connection
 from ..core.exchange import Exchange
@@ -99,6 +99,11 @@ def _target(scheme: bytes, host: str, port: int, path: bytes) -> tuple[Endpoint,
 
 
 _known_target = lru_cache(maxsize=1024)(_target)
+
+
+def dialled(client: mconnection.Client) -> str:
+    """The address that a client has dialled in the place of a server's: by a reverse proxy it knows no other."""
+    return str(client.sockname[0]) if isinstance(client.proxy_mode, ReverseMode) and client.sockname else ""
 
 
 def address(found: Any) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from ..core.reporter import Reporter
 from ..core.session import Session
 from ..core.states import Reason, Trigger, Why
 from ..proxy import marks
-from ..proxy.flows import exchange_of, target_of
+from ..proxy.flows import dialled, exchange_of, target_of
 from ..proxy.metadata import ARRIVALS, COMMENT, NUMBER, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN, SESSION
 from ..proxy.streams import undone
 from ..rules import Judge, Level
@@ -243,6 +243,7 @@ class _Telling:
             return
         peer, local = (_address(address) for address in (flow.client_conn.peername, flow.client_conn.sockname))
         connection = core.connected(flow.client_conn.id, peer, local, at)
+        connection.dialled = dialled(flow.client_conn)
         if not connection.identified:
             core.identified(connection, _process(flow), at)
         x = exchange_of(flow.id, request.method, endpoint, url, headers, request.raw_content, connection)

@@ -143,9 +143,10 @@ def unknown_version_accepted(x: Exchange) -> str:
 
 @on_answer("MCP206", needs=OK, headers=_has_origin)
 def foreign_origin_accepted(x: Exchange) -> str | None:
-    """A server on loopback refuses what a foreign site sends."""
+    """A server on loopback refuses what a foreign site sends, unless a proxy offers it elsewhere."""
     origin = x.headers.get("origin", "")
-    if not is_loopback(x.endpoint.host):
+    dialled = x.connection.dialled
+    if not is_loopback(x.endpoint.host) or (dialled and not is_loopback(dialled)):
         return None
     try:
         site = urlsplit(origin)

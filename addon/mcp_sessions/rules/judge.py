@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..core.exchange import Exchange
 from ..core.session import Endpoint, Session
 from ..wire.jsonrpc import Body, Kind, Message
-from ..wire.revision import SESSION_REVISIONS, Era
+from ..wire.revision import DISCOVER, SESSION_REVISIONS, Era
 from ..wire.sse import Event
 from ..wire.text import printable
 from . import older, schema
@@ -130,7 +130,7 @@ class Judge:
         if x.attempts > kept.attempts:
             self._memory.sent_again(x)
         answer = x.answer
-        if answer is not None and answer.messages and x.era is Era.STATELESS and not kept.place.modern:
+        if answer is not None and answer.messages and _tells(x, kept):
             self._memory.learn(kept, answer.messages[0])
         if x.status == 202 and older.accepts(x):
             self._name_older(x, (x.endpoint,), x.answered_at)
@@ -147,10 +147,9 @@ class Judge:
     def event(self, x: Exchange, event: Event, body: Body | None, at: float) -> None:
         """An event arrived on a stream."""
         kept = notes(x)
-        if body is not None and x.era is Era.STATELESS:
+        if body is not None and _tells(x, kept):
             for message in body.messages:
-                if not kept.place.modern:
-                    self._memory.learn(kept, message)
+                self._memory.learn(kept, message)
         if event.type == "endpoint":
             self._name_older(x, older.announced(x, event), at)
         if _judged(x, kept):
@@ -280,6 +279,11 @@ class Judge:
 def _judged(x: Exchange, kept: Notes) -> bool:
     """Whether the rules are for an exchange: what was sent again is not judged again, the server's first answer was."""
     return not x.attempts and not (kept.place.older and older.is_of_it(x, kept))
+
+
+def _tells(x: Exchange, kept: Notes) -> bool:
+    """Whether an answer may tell more than is known of what its server speaks."""
+    return x.era is Era.STATELESS and (not kept.place.modern or not x.ok or x.method == DISCOVER)
 
 
 def _can_judge(rule: Rule) -> bool:

@@ -8,7 +8,7 @@ from ..core.exchange import Exchange, Finish
 from ..core.session import ID_LIMIT
 from ..wire import headers as h
 from ..wire.jsonrpc import Body, Kind, Message, dump
-from ..wire.revision import SESSION_REVISIONS, STATELESS_REVISIONS, Era
+from ..wire.revision import FIRST_STATELESS, SESSION_REVISIONS, Era
 from ..wire.sse import Event
 from . import losses, mirrored, tokens
 from .facts import Notes, Party, notes, progress_token, valid_key
@@ -131,16 +131,18 @@ class Memory(Subjects):
 
     def learn(self, kept: Notes, message: Message) -> None:
         """Before the checks look at a message of a stateless server: what kind of server it is."""
-        if message.kind is not Kind.RESPONSE:
+        place, result, error = kept.place, message.result, message.error
+        if result is None and error is None:
             return
-        result = message.result
+        listed, typed = None, False
         if result is not None:
-            listed = result.get("supportedVersions")
-            kept.place.modern = isinstance(result.get("resultType"), str) or (
-                isinstance(listed, list) and STATELESS_REVISIONS[0] in listed
-            )
-        else:
-            kept.place.modern = message.error_code in MODERN_CODES
+            listed, typed = result.get("supportedVersions"), isinstance(result.get("resultType"), str)
+        elif error is not None and isinstance(error.get("data"), dict):
+            listed = error["data"].get("supported")
+        if isinstance(listed, list) and listed:
+            place.only_modern = all(isinstance(one, str) and one >= FIRST_STATELESS for one in listed)
+            typed = typed or FIRST_STATELESS in listed
+        place.modern = place.modern or typed or message.error_code in MODERN_CODES
 
     def answered(self, x: Exchange, kept: Notes) -> None:
         """The checks have looked at an answer, or at the head of a stream."""
@@ -254,7 +256,7 @@ class Memory(Subjects):
             if x.ok:
                 self._initialized(x, kept, result, at)
         elif x.era is Era.STATELESS:
-            mirrored.remember(kept.place, x.credentials, result, at)
+            mirrored.remember(kept.place, x, result, at)
 
     def _initialized(self, x: Exchange, kept: Notes, result: dict[str, Any], at: float) -> None:
         """The result of `initialize` was read."""
@@ -312,6 +314,8 @@ class Memory(Subjects):
             self._message(x, kept, message, at)
             if message.method == "notifications/progress":
                 tokens.progressed(kept, message)
+            elif message.method == "notifications/tools/list_changed":
+                kept.place.tools.clear()
 
     # The end
 

@@ -10,11 +10,11 @@ import binascii
 import re
 from typing import Any
 
-from .facts import is_integer
+from ..core.exchange import Exchange
 from .places import Annotated, Place
 
 FRESH = 300.0
-"""Seconds for which a list of tools holds at most."""
+"""Seconds for which a client is held to the list of tools that it was given, however soon that is stale."""
 DEEP = 8
 """Levels of a schema that are looked at."""
 MANY = 100
@@ -39,11 +39,17 @@ def decoded(value: str) -> str | None:
         return None
 
 
-def remember(place: Place, credentials: str, result: dict[str, Any], at: float) -> None:
-    """Note what the tools of a list ask for."""
+def told(place: Place, x: Exchange, tool: Any) -> tuple[Annotated, ...] | None:
+    """What a tool asks for, as the client of this exchange was told lately; None if it was not."""
+    if not isinstance(tool, str):
+        return None
+    until, annotated = place.tools.get(((x.client.key, x.credentials), tool), (0.0, ()))
+    return annotated if x.at < until else None
+
+
+def remember(place: Place, x: Exchange, result: dict[str, Any], at: float) -> None:
+    """Note what the tools of a list ask for, and who was told."""
     tools = result.get("tools")
-    ttl = result.get("ttlMs")
-    holds = min(FRESH, ttl / 1000) if is_integer(ttl) and ttl >= 0 else FRESH
     for tool in tools[:MANY] if isinstance(tools, list) else ():
         name = tool.get("name") if isinstance(tool, dict) else None
         if not isinstance(name, str):
@@ -53,7 +59,7 @@ def remember(place: Place, credentials: str, result: dict[str, Any], at: float) 
         names = [entry.header.lower() for entry in found]
         if not valid or len(names) != len(set(names)):
             found = []
-        place.tools.put((credentials, name), (at + holds, tuple(found)))
+        place.tools.put(((x.client.key, x.credentials), name), (at + FRESH, tuple(found)))
 
 
 def _walk(schema: Any, path: tuple[str, ...], found: list[Annotated]) -> bool:

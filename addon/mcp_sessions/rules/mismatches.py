@@ -51,10 +51,7 @@ def _compare(x: Exchange, message: Message, place: Place) -> list[tuple[str, str
 
 
 def _wrong_param(x: Exchange, message: Message, place: Place) -> str | None:
-    tool = message.params.get("name")
-    until, wanted = place.tools.get((x.credentials, tool), (0.0, ())) if isinstance(tool, str) else (0.0, ())
-    if x.at >= until:
-        return None
+    wanted = mirrored.told(place, x, message.params.get("name")) or ()
     for entry in wanted:
         header = f"Mcp-Param-{entry.header}"
         said = x.headers.get(header.lower())

@@ -11,6 +11,7 @@ from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import HEADER_MISMATCH, METHOD_NOT_FOUND, Kind, Message, dump
 from ..wire.revision import META_CAPABILITIES, META_VERSION
 from ..wire.text import printable
+from . import mirrored
 from .checks import Arrival, on_answer, on_event, on_finish, on_request
 from .facts import meta_of, notes
 from .places import Place
@@ -129,8 +130,7 @@ def mismatch_claimed(x: Exchange, message: Message) -> str | None:
     if message.error_code != HEADER_MISMATCH or x.message is None:
         return None
     if x.method == "tools/call":
-        known = notes(x).place.tools.get((x.credentials, str(x.message.params.get("name"))))
-        if known is None or x.at >= known[0]:
+        if mirrored.told(notes(x).place, x, x.message.params.get("name")) is None:
             return None  # who knows what it asks for
     elif any(name.startswith("mcp-param-") for name in x.headers):
         return None

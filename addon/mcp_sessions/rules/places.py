@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..core.client import ClientKey
 from .tables import Recent
 
 ASSIGNED_LIMIT = 10_000
@@ -36,15 +37,17 @@ class Place:
     """It assigned a session id to some `initialize`."""
     modern: bool = False
     """It has shown that it speaks 2026-07-28."""
+    only_modern: bool = False
+    """It has said that it speaks nothing else."""
     older: bool = False
     """It has shown that it speaks HTTP+SSE, the transport of 2024-11-05."""
     refuses_delete: bool = False
     latest: Recent[str, None] = field(default_factory=lambda: Recent(16))
     handed_out: Recent[int, None] = field(default_factory=lambda: Recent(ASSIGNED_LIMIT))
-    tools: Recent[tuple[str, str], tuple[float, tuple[Annotated, ...]]] = field(
+    tools: Recent[tuple[tuple[ClientKey, str], str], tuple[float, tuple[Annotated, ...]]] = field(
         default_factory=lambda: Recent(TOOLS_LIMIT)
     )
-    """By credentials and name: until when it holds, and what is annotated."""
+    """By client, credentials and name: until when it holds, and what is annotated."""
     declared: Recent[str, frozenset[str]] = field(default_factory=lambda: Recent(DECLARED_LIMIT))
     """What it has declared in `server/discover`, by credentials: see `talks.OF_SERVERS`."""
     pages: Recent[int, str] = field(default_factory=lambda: Recent(PAGES_LIMIT))

@@ -71,10 +71,12 @@ def body_not_jsonrpc(x: Exchange) -> str | None:
         return None
     if x.body.problem and not x.body.batch:
         return x.body.problem
-    wrong = sum(message.kind is Kind.INVALID for message in x.body.messages)
-    if not wrong:
+    lacks = [lack for message in x.body.messages if (lack := message.lack)]
+    if not lacks:
         return None
-    return f"{wrong} of {len(x.body.messages)} messages of the batch" if x.body.batch else "not a JSON-RPC 2.0 message"
+    if not x.body.batch:
+        return lacks[0]
+    return f"{len(lacks)} of {len(x.body.messages)} messages of the batch, the first: {lacks[0]}"
 
 
 @on_request("MCP107", "POST", sent=BATCH)

@@ -158,11 +158,11 @@ def _surfaces(party: Party) -> Surfaces:
 
 
 def _alternative(expected: Any, message: Message) -> Any:
-    """The type of a result that its `resultType` asks for; None for one that an extension defines."""
+    """The type of a result that its `resultType` asks for; None for one of an extension, or of other methods."""
     kind = (message.result or {}).get("resultType")
     which = RESULT_TYPES.get(kind) if isinstance(kind, str) else 0
     alternatives = get_args(expected) or (expected,)
-    return None if which is None else alternatives[min(which, len(alternatives) - 1)]
+    return None if which is None or which >= len(alternatives) else alternatives[which]
 
 
 def _left_alone(place: Place, revision: str) -> bool:

@@ -23,8 +23,9 @@ def session_id_in_stateless(x: Exchange) -> str:
 
 @on_answer("MCP602", told=has_id)
 def session_id_minted(x: Exchange) -> str | None:
-    """A stateless request is not answered with a session id."""
-    return f"on the {x.status} answer to {printable(x.what)}" if x.ok or notes(x).place.modern else None
+    """A server that supports nothing older does not answer a request with a session id."""
+    place = notes(x).place
+    return f"on the {x.status} answer to {printable(x.what)}" if place.only_modern and not place.assigns else None
 
 
 @on_request("MCP603", needs=MISMATCHED)
@@ -150,7 +151,9 @@ def cache_hints_missing_on_stream(x: Exchange, it: Arrival) -> str | None:
 
 def _unhinted(x: Exchange, body: Body | None) -> str | None:
     message = _response(x, body)
-    if message is None or not message.result or message.result.get("resultType") != "complete":
+    if message is None or message.result is None or not notes(x).place.modern:
+        return None
+    if message.result.get("resultType", "complete") != "complete":
         return None
     ttl = message.result.get("ttlMs")
     if not is_integer(ttl) or ttl < 0:

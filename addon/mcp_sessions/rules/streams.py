@@ -7,7 +7,7 @@ from ..core.states import State
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Kind, Message, dump
-from ..wire.revision import Era
+from ..wire.revision import LISTEN, Era
 from ..wire.sse import Event
 from ..wire.text import printable
 from .checks import Arrival, Part, on_event, on_finish, on_request
@@ -76,7 +76,7 @@ def _ended_without_response(x: Exchange, kept: Notes) -> bool:
     """Whether a POST stream came to a proper end, the client was waiting, and there was no response."""
     if kept.stream is None or x.finish is not Finish.COMPLETE or not kept.due or kept.cancelled:
         return False
-    if kept.unread or x.method == "subscriptions/listen":
+    if kept.unread or x.method == LISTEN:
         return False
     return x.session is None or x.session.state is State.OPEN
 

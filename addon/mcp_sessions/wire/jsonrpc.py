@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from . import odd_json
+
 PARSE_LIMIT = 4 * 1024 * 1024
 """Bytes up to which a body is parsed. A larger one is only sniffed, so that the event loop is never held up."""
 
@@ -99,6 +101,20 @@ class Message:
         return code if isinstance(code, int) and not isinstance(code, bool) else None
 
     @property
+    def lack(self) -> str:
+        """What makes it no JSON-RPC message, in a few words; empty if it is one."""
+        raw = self.raw
+        if self.kind is not Kind.INVALID:
+            return ""
+        if not isinstance(raw, dict):
+            return "not an object"
+        if raw.get("jsonrpc") != "2.0":
+            return 'without "jsonrpc": "2.0"'
+        if "method" in raw:
+            return "a method that is no string"
+        return "both result and error" if "result" in raw else "neither method nor result nor error"
+
+    @property
     def has_valid_id(self) -> bool:
         """Whether the id is a string or an integer (MCP: never null)."""
         return isinstance(self.id, (str, int)) and not isinstance(self.id, bool)
@@ -110,8 +126,8 @@ class Message:
 class Body:
     """What a POST body or a JSON answer holds.
 
-    `problem` says in a few words why there is no message; `sniffed` that the body was too large to be parsed and its
-    one message is known by method and id alone; `size` is its length in bytes, where it was read.
+    `problem` says in a few words why there is no message; `sniffed` that the body was too large, or too deep, to be
+    parsed and its messages are known by method and id alone; `size` is its length in bytes, where it was read.
     """
 
     __slots__ = ("batch", "messages", "problem", "size", "sniffed")
@@ -153,15 +169,35 @@ def parse(data: bytes | None) -> Body:
     try:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError as e:
-        return Body(problem="not UTF-8" if not _is_utf8(data) else f"not JSON: {str(e)[:120]}")
+        return _odd(data, str(e)) if _is_utf8(data) else Body(problem="not UTF-8")
+    return _holding(value, len(data))
+
+
+def _holding(value: Any, size: int) -> Body:
     if isinstance(value, list):
         return Body(
             tuple(Message(item) for item in value[:BATCH_LIMIT]),
             batch=True,
             problem="" if value else "empty batch",
-            size=len(data),
+            size=size,
         )
-    return Body((Message(value),), size=len(data))
+    return Body((Message(value),), size=size)
+
+
+def _odd(data: bytes, problem: str) -> Body:
+    """What the parser has refused with this problem: it may be JSON all the same."""
+    if odd_json.is_too_much(data, problem):
+        return _sniff(data, "of too many escapes, or too deep")
+    try:
+        value, whole = odd_json.read(data, problem)
+    except ValueError as e:
+        return Body(problem=f"not JSON: {str(e)[:120]}")
+    except RecursionError:
+        return _sniff(data, "nested too deep")
+    body = _holding(value, len(data))
+    if not whole:
+        body.sniffed, body.problem = True, odd_json.UNREAD
+    return body
 
 
 def dump(value: object) -> bytes:

@@ -19,7 +19,8 @@ FIRST_STATELESS = STATELESS_REVISIONS[0]
 
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
-STATELESS_METHODS = frozenset({"server/discover", "subscriptions/listen"})
+DISCOVER, LISTEN = "server/discover", "subscriptions/listen"
+STATELESS_METHODS = frozenset({DISCOVER, LISTEN})
 
 
 class Era(StrEnum):
