@@ -5,7 +5,6 @@ No policy lives here. A hook that fails says so in the log and lets the traffic 
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine
@@ -16,7 +15,6 @@ from weakref import WeakSet
 from mitmproxy import connection as mconnection
 from mitmproxy import ctx, exceptions, hooks, http
 
-from .core.client import Client
 from .core.core import Core
 from .core.reporter import Reporter
 from .core.session import Session
@@ -46,8 +44,6 @@ from .wire.text import counted
 
 logger = logging.getLogger(__name__)
 
-OVERDUE_EVERY = 5.0
-"""Seconds between two looks at what should have happened by now."""
 EXIT_PATIENCE = 5.0
 """Seconds that ending sessions may take when the proxy ends."""
 BEYOND = 60.0
@@ -198,8 +194,8 @@ class McpSessions:
             gc.freeze()
         self._succeed()
         self.identifying.start()
-        self._watch([client for client in self.core.ledger.clients.values() if not client.gone])
-        self._tasks.start(self._tick())
+        self.identifying.watch([client for client in self.core.ledger.clients.values() if not client.gone])
+        self._tasks.start(self.checking.watch())
         self._remember()
         for view in self.views:
             view.running()
@@ -287,7 +283,7 @@ class McpSessions:
         self._forget()
         where = self._ledger
         if where is not None:
-            self.keeping = keep(self.core, where, clock.now, self._watch, self.effects.fetch)
+            self.keeping = keep(self.core, where, clock.now, self.identifying.watch, self.effects.fetch)
 
     @property
     def _reads(self) -> bool:
@@ -304,25 +300,17 @@ class McpSessions:
             self.keeping.close()
             self.keeping = None
 
-    def _watch(self, living: list[Client]) -> None:
-        """Sessions of an earlier run are known, and who of their clients may live."""
-        self.identifying.watch(living)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(OVERDUE_EVERY)
-            try:
-                self.judge.overdue(clock.now())
-            except Exception as e:
-                logger.error(f"mcp: error in what should have happened by now: {described(e)}")
-
     # The hooks
 
     @fail_open
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """The head of a request was read."""
-        if flow.request.stream and OWN not in flow.metadata:
-            self.exchanges.requestheaders(flow)
+    def requestheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """The head of a request was read; without a place in the HTTP layer this is the last before it goes out."""
+        return self.mcp_streamed(flow) if flow.request.stream and not self._uninstall else None
+
+    @fail_open
+    def mcp_streamed(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        """The head of a request is about to go out, before its body was read."""
+        return None if OWN in flow.metadata or self._refused else self.exchanges.streamed(flow, self._filter)
 
     @fail_open
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:

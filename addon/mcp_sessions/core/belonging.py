@@ -18,7 +18,7 @@ from .records import Weight
 from .recovery import handshake
 from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
-from .session import ID_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session, packed
+from .session import ID_LIMIT, UNKNOWN_CREDENTIALS, Session, packed
 from .states import ClientSide, Trigger
 
 CROWDED_EVERY = 60.0
@@ -90,13 +90,6 @@ class Belonging:
         session = self.presume(x)
         session.answered = 1
         self._reporter.change(session, "first seen", "opened before the proxy saw it", x)
-
-    def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
-        """The server's id for an id that is presented on this connection; None if that is the same, or not for it."""
-        session, connection = self._ledger.find(endpoint, presented), self._ledger.connections.get(connection_id)
-        if session is None or not session.mapped or connection is None or connection.client not in session.owners:
-            return None
-        return session.server_id
 
     def opened(self, x: Exchange, assigned: str) -> Session | None:
         """A 2xx answer to `initialize` carries an id: that is a session, if it can be kept."""

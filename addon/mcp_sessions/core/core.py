@@ -34,7 +34,7 @@ from .recovery.recovery import Recovery
 from .recovery.unreachable import Unreachable
 from .reporter import Reporter
 from .senders import Senders
-from .session import Endpoint, Session
+from .session import Session
 from .states import ServerSide, Trigger
 
 NO_HEAD = Head()
@@ -137,10 +137,6 @@ class Core:
             return Forward("")
         self._recovery.goes_out(x)
         return Forward(session.server_id) if session.mapped else PASS
-
-    def mapped(self, endpoint: Endpoint, presented: str, connection_id: str) -> str | None:
-        """The id to put into a request of which only the head is known; None to leave it as it is."""
-        return self._belonging.mapped(endpoint, presented, connection_id)
 
     def unreachable(self, x: Exchange, problem: str, now: float) -> Decision:
         """The connect for a request has failed: it was not sent. A `Release` of who waits means to connect again."""

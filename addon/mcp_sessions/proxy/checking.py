@@ -1,4 +1,4 @@
-"""Checks that take their time: made in a thread, one after the other, while the traffic passes."""
+"""What the judge does beside the traffic: checks that take their time, made in a thread, and what is overdue."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import NamedTuple
 from mitmproxy import http
 
 from ..rules import Deferred, Finding, Judge
+from . import clock
 from .failing import described
 
 logger = logging.getLogger(__name__)
 
+OVERDUE_EVERY = 5.0
+"""Seconds between two looks at what should have happened by now."""
 WAITING_LIMIT = 2_000
 """Messages that may wait to be checked."""
 WAITING_BYTES = 32 * 1024 * 1024
@@ -51,7 +54,17 @@ class Checking:
 
     def serve(self, judge: Judge) -> None:
         """Make the checks of this judge."""
+        self._judge = judge
         judge.later = lambda deferred: self._take(judge, deferred)
+
+    async def watch(self) -> None:
+        """Have the judge look at what should have happened by now, every now and then."""
+        while True:
+            await asyncio.sleep(OVERDUE_EVERY)
+            try:
+                self._judge.overdue(clock.now())
+            except Exception as e:
+                logger.error(f"mcp: error in what should have happened by now: {described(e)}")
 
     @property
     def waiting(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from mitmproxy import ctx, http
 
@@ -77,21 +78,28 @@ class Exchanges:
         self.answers = Answers(core, effects, own, tasks, self._over)
         self._effects = effects
         self._onlookers = onlookers
+        self._streamed: WeakSet[http.HTTPFlow] = WeakSet()
+        """Flows that were told of before their body was read."""
         self._arriving = Arriving(tasks, identifying, memory, self._go_on)
 
     # What a client sends
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """The head of a request was read; one whose body is streamed goes out before the body was seen."""
-        presented = flow.request.headers.get(h.SESSION_ID)
-        if presented:
-            server_id = self.core.mapped(target_of(flow.request)[0], presented, flow.client_conn.id)
-            set_session_id(flow.request.headers, server_id)
+    def streamed(
+        self, flow: http.HTTPFlow, wanted: Callable[[http.HTTPFlow], bool] | None
+    ) -> Coroutine[Any, Any, None] | None:
+        """The head of a request goes out before its body was read: if it is one of a session, this is its beginning."""
+        if h.SESSION_ID not in flow.request.headers:
+            return None
+        pending = self.request(flow, wanted)
+        self._streamed.add(flow)
+        return pending
 
     def request(
         self, flow: http.HTTPFlow, wanted: Callable[[http.HTTPFlow], bool] | None
     ) -> Coroutine[Any, Any, None] | None:
         """A request was read; it is looked at if it is MCP and `wanted`."""
+        if flow in self._streamed or flow.id in self.live:
+            return None
         request, client, core = flow.request, flow.client_conn, self.core
         data = request.data
         verb, (endpoint, url), headers = request.method, target_of(request), header_map(data.headers.fields)

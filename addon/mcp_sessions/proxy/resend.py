@@ -47,6 +47,13 @@ _upstream_ids = count(_FIRST_ID)
 
 
 @dataclasses.dataclass
+class McpStreamedHook(commands.StartHook):
+    """A request's head is about to go out, before its body was read."""
+
+    flow: http.HTTPFlow
+
+
+@dataclasses.dataclass
 class McpUnreachableHook(commands.StartHook):
     """The connect for a request has failed; `problem` tells why."""
 
@@ -96,6 +103,21 @@ class ResendingStream(HttpStream):
                 yield from self._deliver_refused()
                 return
         yield from super()._handle_event(event)
+
+    def start_request_stream(self) -> layer.CommandGenerator[None]:
+        """As mitmproxy does, once it was told: however late that was decided, the head has not gone out by then."""
+        yield from self._ask(McpStreamedHook(self.flow))
+        if (yield from self.check_killed(True)):
+            return
+        yield from super().start_request_stream()
+        if self.flow.response:  # it was answered instead, and its client is not done with it
+            self.client_state = self.state_ignore_request_body
+
+    def state_ignore_request_body(self, event: Any) -> layer.CommandGenerator[None]:
+        """The answer was given: what is left of the request means nothing."""
+        if isinstance(event, RequestEndOfMessage):
+            self.client_state = self.state_done
+            yield from self.flow_done()
 
     def make_server_connection(self) -> Generator[Any, Any, bool]:
         """As mitmproxy does; what is told of a failed connect is what is left after the hooks."""
@@ -290,7 +312,9 @@ def _misfit(original: Any) -> str:
         "send_response": ["self", "already_streamed"],
         "handle_protocol_error": ["self", "event"],
         "check_killed": ["self", "emit_error_hook"],
+        "flow_done": ["self"],
         "state_wait_for_response_headers": ["self", "event"],
+        "start_request_stream": ["self"],
         "start_response_stream": ["self"],
         "make_server_connection": ["self"],
     }

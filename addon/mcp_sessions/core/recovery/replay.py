@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from ...wire.jsonrpc import Kind
+from ...wire.jsonrpc import UNREAD, Kind
 from ..decisions import DELIVER, Decision, Deliver, Reply, Resend
 from ..exchange import Exchange
 from ..session import Session
@@ -58,6 +58,8 @@ def _harmless(x: Exchange) -> bool:
 def _by_kind(x: Exchange) -> Treatment:
     if x.verb == "GET":
         return Treatment.REOPEN
+    if x.verb == "POST" and x.body is UNREAD:
+        return Treatment.SHAKE_ONLY  # it is not there to be sent again, but the next one will find a session
     if x.verb != "POST" or not x.body.messages:
         return Treatment.LEAVE
     if x.body.batch:

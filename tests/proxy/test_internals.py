@@ -1,0 +1,46 @@
+"""The contract with what is within mitmproxy: it is as expected, and where it is not nothing is touched."""
+
+from collections.abc import Callable
+
+import pytest
+from mitmproxy.proxy.layers import http as layers_http
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
+
+from mcp_sessions.proxy import resend
+
+
+def test_it_is_as_expected() -> None:
+    uninstall = resend.install()
+    assert layers_http.HttpStream is resend.ResendingStream
+    uninstall()
+    assert layers_http.HttpStream is HttpStream
+
+
+def _gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(HttpStream, "start_request_stream")
+
+
+def _other_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HttpStream, "flow_done", lambda self, early: None)
+
+
+def _another_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_stream(self: HttpLayer, stream_id: int) -> None:
+        """It makes them in another way."""
+
+    monkeypatch.setattr(HttpLayer, "make_stream", make_stream)
+
+
+CHANGES = [
+    (_gone, "HttpStream has no start_request_stream"),
+    (_other_parameters, "HttpStream.flow_done takes other parameters"),
+    (_another_place, "HttpLayer.make_stream makes its streams in another way"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+def test_it_is_not(change: Callable[[pytest.MonkeyPatch], None], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(monkeypatch)
+    with pytest.raises(RuntimeError, match=said):
+        resend.install()
+    assert layers_http.HttpStream is HttpStream
