@@ -2,20 +2,23 @@
 
 import base64
 import json
+import re
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sessions.recordings import patterns
+from mcp_sessions.recordings import naming, patterns
 from mcp_sessions.recordings.bindings import Bindings
 from mcp_sessions.recordings.markup import block, code, diagram
-from mcp_sessions.recordings.naming import named
+from mcp_sessions.recordings.naming import Pattern, TooSlowError, named
 from mcp_sessions.recordings.recorded import Recorded
-from mcp_sessions.recordings.redact import Redactor
+from mcp_sessions.recordings.redact import CUT_OUT, Redactor
 from mcp_sessions.recordings.stand import NOT_RECORDED, Stand
 from mcp_sessions.recordings.vault import Vault
 from mcp_sessions.wire.headers import HeaderMap
@@ -71,6 +74,75 @@ def test_what_a_user_names_is_replaced() -> None:
         named(["$["])
     with pytest.raises(ValueError, match="regular expression"):
         named(["/(/"])
+
+
+EVIL = "/(x+x+)+y|ACME-[0-9]+/"
+SLOW = "x" * 2_000
+"""A text that it takes for ever for."""
+
+
+def test_what_a_pattern_takes_too_long_for_is_cut_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "PATIENCE", 0.2)
+    said = {"a": f"ACME-1 {SLOW}", "b": "see ACME-22", "c": ["fine", quote(f"%{SLOW}")], "password": "abcdefgh"}
+    for content, kind in (
+        (json.dumps(said).encode(), JSON),
+        (b"data: " + json.dumps(said).encode() + b"\n\n", SSE),
+    ):
+        redactor = Redactor(named((EVIL,)))
+        redactor.body(content, kind)
+        redactor.replacing()
+        shown = redactor.body(content, kind).decode()
+        assert json.loads(shown.removeprefix("data: ")) == {
+            "a": CUT_OUT, "b": "see <secret-1>", "c": ["fine", CUT_OUT], "password": "<secret-2>"
+        }  # fmt: skip
+        assert redactor.cut_out >= 2
+    assert redact(f"ACME-1 {SLOW}".encode(), "text/plain", (EVIL,)) == CUT_OUT
+
+
+def test_what_was_not_searched_once_is_not_shown_though_it_is_searched_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a search takes depends on what else the machine does."""
+    redactor = Redactor(named((EVIL,)))
+    monkeypatch.setattr(naming, "PATIENCE", 0.1)
+    redactor.text(SLOW)
+    monkeypatch.setattr(Pattern, "found_in", lambda self, text: iter(()))
+    redactor.replacing()
+    assert redactor.text(SLOW) == CUT_OUT
+
+
+def test_a_pattern_that_takes_too_long_for_all_ends_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "PATIENCE", 0.1)
+    monkeypatch.setattr(naming, "BUDGET", 0.3)
+    redactor = Redactor(named((EVIL,)))
+    texts = [f"{number} {SLOW}" for number in range(100)]
+    with pytest.raises(TooSlowError, match="takes too long; nothing is exported"):
+        redactor.anything(texts)
+
+
+def test_a_pattern_lets_others_go_on() -> None:
+    """Or an export in its thread would hold up all traffic."""
+    gaps = list[float]()
+
+    def search() -> None:
+        with suppress(TimeoutError):
+            list(Pattern(EVIL[1:-1]).found_in(SLOW))
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    before = time.monotonic()
+    while thread.is_alive():
+        time.sleep(0.001)
+        now = time.monotonic()
+        gaps.append(now - before)
+        before = now
+    assert len(gaps) > 100
+
+
+@pytest.mark.parametrize(
+    "word", ["$..[?match(@.a, '(a+)+b')]", "$[?@.a =~ /(a+)+b/]", "$..[?search (@, 'x')]", "$..*..*..*"]
+)
+def test_a_path_whose_time_nobody_can_bound_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(word))):
+        named([word])
 
 
 def test_a_body_without_secrets_stays_byte_by_byte() -> None:
@@ -187,6 +259,14 @@ def seconds(call: Callable[[], object]) -> float:
 @pytest.mark.parametrize("unit", HOSTILE_UNITS)
 def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     assert seconds(lambda: redact((unit * (100_000 // len(unit))).encode(), "text/plain")) < 5
+
+
+@pytest.mark.parametrize("unit", ["aaa%zz", "a/", "eyJ", "password=", "awskey", "é"])
+def test_a_megabyte_takes_seconds(unit: str) -> None:
+    """By a pattern whose time grows with the square it would be hours."""
+    text = unit * (1_000_000 // len(unit))
+    assert seconds(lambda: redact(text.encode(), "text/plain")) < 20
+    assert seconds(lambda: redact(json.dumps({"text": text}).encode())) < 20
 
 
 def test_no_search_holds_up_the_process() -> None:

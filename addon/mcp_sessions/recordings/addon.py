@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import mitmproxy.types
 from mitmproxy import command, ctx, exceptions, http
+from mitmproxy.flow import Flow
 from mitmproxy.log import ALERT
 
 from ..proxy.metadata import OWN
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
 from ..wire.text import counted
-from .reading import KEEP_SECRETS, RecordingError, chosen, exchanges_in, flows_in
+from .reading import KEEP_SECRETS, Choice, RecordingError, chosen, exchanges_in, flows_in
 
 if TYPE_CHECKING:
     from .replay_server import ReplayServer
 
 logger = logging.getLogger(__name__)
+
+AT_ONCE = 0.01
+"""Seconds that are spent on flows in one go: to copy five thousand takes more than one second."""
 
 
 class Recordings:
@@ -86,11 +90,7 @@ class Recordings:
                 "mcp.export: mitmdump keeps no flows; save them with -w and use python -m mcp_sessions export"
             )
         flows = ctx.master.commands.call("view.flows.resolve", "@all")
-        try:
-            wanted = chosen((flow for flow in flows if isinstance(flow, http.HTTPFlow)), which)
-        except RecordingError as e:
-            raise exceptions.CommandError(f"mcp.export: {e}") from None
-        work = self._export(wanted, str(path), keep_secrets=bool(options))
+        work = self._export(flows, which, str(path), keep_secrets=bool(options))
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -103,22 +103,41 @@ class Recordings:
             OSError: when it can't be written.
         """
         # The copies belong to the thread; the flows go on changing.
-        copies = [flow.copy() for flow in flows]
+        copies = [flow.copy() async for flow in _paced(flows)]
         return await asyncio.to_thread(_exported, copies, path, self.redact, keep_secrets)
 
-    async def _export(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool) -> None:
+    async def _export(self, flows: Sequence[Flow], which: str, path: str, *, keep_secrets: bool) -> None:
+        choice = Choice(which)
         try:
-            written = await self.write(flows, path, keep_secrets=keep_secrets)
+            async for flow in _paced(flows):
+                if isinstance(flow, http.HTTPFlow):
+                    choice.offer(flow)
+            found = choice.made()
+            written = await self.write(found, path, keep_secrets=keep_secrets)
         except (ValueError, OSError) as e:
             logger.error(f"mcp.export: {e}")
             return
         warning = ", with its secrets: do not publish it" if keep_secrets else ""
-        logger.log(ALERT, f"mcp.export: {counted(len(flows), 'flow')} written to {written}{warning}")
+        logger.log(ALERT, f"mcp.export: {counted(len(found), 'flow')} written to {written}{warning}")
+
+
+async def _paced[F: Flow](flows: Iterable[F]) -> AsyncIterator[F]:
+    """These flows, with a turn for everybody else now and then."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for flow in flows:
+        yield flow
+        if loop.time() - began > AT_ONCE:
+            await asyncio.sleep(0)
+            began = loop.time()
 
 
 def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], keep_secrets: bool) -> str:
     from .export import Export
     from .naming import named
 
-    written = Export(flows, named(redact), keep_secrets=keep_secrets).write(path)
+    made = Export(flows, named(redact), keep_secrets=keep_secrets)
+    written = made.write(path)
+    if made.redactor.cut_out:
+        logger.warning(f"mcp.export: {made.cut_out_said}")
     return ", ".join(str(file) for file in written)

@@ -84,6 +84,8 @@ def _export(chosen_arguments: argparse.Namespace) -> int:
     made = Export(flows, words, keep_secrets=chosen_arguments.keep_secrets)
     for written in made.write(chosen_arguments.out):
         print(written)
+    if made.redactor.cut_out:
+        print(made.cut_out_said, file=sys.stderr)
     if not made.redacted:
         print("not redacted: these files hold credentials", file=sys.stderr)
     return SAME

@@ -20,6 +20,7 @@ from ..core.records import AnyRecord, Violation
 from ..proxy.metadata import PRESENTED, RULES
 from ..proxy.said import body_of
 from ..wire.headers import HeaderMap
+from ..wire.text import counted
 from .faults import Broken
 from .issue import issue
 from .naming import Named
@@ -54,6 +55,11 @@ class Export:
             self.flows = list(flows)
         self._broken = broken
 
+    @property
+    def cut_out_said(self) -> str:
+        """How much was cut out because a user's pattern takes too long, for people."""
+        return f"{counted(self.redactor.cut_out, 'value')} cut out whole, for a pattern of the user's took too long"
+
     def recording(self) -> bytes:
         """The flows as mitmproxy saves them."""
         file = streams.BytesIO()
@@ -68,7 +74,8 @@ class Export:
 
     def report(self) -> bytes:
         """The report in Markdown."""
-        about = About(_versions(), self.redacted, self.redactor.vault.used)
+        used, cut_out = self.redactor.vault.used, self.redactor.cut_out
+        about = About(_versions(), self.redacted, used, cut_out)
         return report(exchanges_in(self.flows), self._broken, about).encode("utf-8", "replace")
 
     def issue(self) -> bytes:

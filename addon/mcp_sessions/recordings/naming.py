@@ -3,17 +3,68 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import jsonpath
+import regex
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _FOUND_LIMIT = 10_000
 
+PATIENCE, BUDGET = 1.0, 60.0
+"""Seconds that a user's pattern may take for one text, and for all of an export."""
+PACE = 1e6
+"""Characters for each of which it is given one second more: a pattern that is well made takes a fraction of that."""
+
+_COSTLY = re.compile(r"\b(?:match|search)\s*\(|=~")
+"""What makes a pattern of a part of a JSON path, whose time nobody can bound."""
+_DESCENTS = 2
+"""Times that a path may go down to all that lies below: each goes through the document once more for every place."""
+
 type Place = tuple[str | int, ...]
 """Where a value stands in a JSON document: member names and indexes from the root on."""
+
+
+class TooSlowError(ValueError):
+    """Patterns take so long that nothing can be exported."""
+
+
+class Pattern:
+    """A regular expression of a user's, who may not know what it costs: its time is bounded, for one export."""
+
+    def __init__(self, text: str) -> None:
+        """Read it.
+
+        Raises:
+            ValueError: one line that says what is wrong with it.
+        """
+        try:
+            self._compiled = regex.compile(text)
+        except regex.error as e:
+            raise ValueError(f"'/{text}/' is no regular expression: {e}") from None
+        self._text = text
+        self._left = BUDGET
+
+    def found_in(self, text: str) -> Iterator[regex.Match[str]]:
+        """Where it is found in a text.
+
+        Raises:
+            TimeoutError: it takes too long for this one.
+            TooSlowError: it has taken too long altogether.
+        """
+        more = len(text) / PACE
+        self._left += more
+        if self._left <= 0:
+            raise TooSlowError(f"'/{self._text}/' takes too long; nothing is exported with such a pattern")
+        began = time.monotonic()
+        try:
+            # Other threads go on meanwhile.
+            yield from self._compiled.finditer(text, timeout=min(PATIENCE + more, self._left))
+        finally:
+            self._left -= time.monotonic() - began
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +73,7 @@ class Named:
 
     headers: frozenset[str] = frozenset()
     paths: tuple[Any, ...] = ()
-    patterns: tuple[re.Pattern[str], ...] = field(default=())
+    patterns: tuple[Pattern, ...] = field(default=())
 
     def places(self, document: Any) -> set[Place]:
         """Where the paths lead in a document."""
@@ -33,18 +84,23 @@ class Named:
         return found
 
     def matches(self, text: str) -> Iterator[str]:
-        """What the regular expressions find: their first group, or else the whole match."""
+        """What the regular expressions find: their first group, or else the whole match.
+
+        Raises:
+            TimeoutError: that can't be known in time.
+            TooSlowError: nor anything else any more.
+        """
         for pattern in self.patterns:
-            for match in pattern.finditer(text):
+            for match in pattern.found_in(text):
                 secret = match[_secret_of(match)]
                 if secret:
                     yield secret
 
     def replaced(self, text: str, placeholder: Callable[[str], str]) -> str:
-        """The text with a placeholder in the place of whatever `matches` finds."""
+        """The text with a placeholder in the place of whatever `matches` finds. Raises the same."""
         for pattern in self.patterns:
             pieces, done = list[str](), 0
-            for match in pattern.finditer(text):
+            for match in pattern.found_in(text):
                 start, end = match.span(_secret_of(match))
                 if start < end:
                     pieces += (text[done:start], placeholder(text[start:end]))
@@ -60,15 +116,14 @@ def named(words: Iterable[str]) -> Named:
     Raises:
         ValueError: one line that says which word is none of them, and why.
     """
-    headers, paths, patterns = set[str](), list[Any](), list[re.Pattern[str]]()
+    headers, paths, patterns = set[str](), list[Any](), list[Pattern]()
     for word in words:
         if word.startswith("$"):
+            if _COSTLY.search(word) or word.count("..") > _DESCENTS:
+                raise ValueError(f"{word!r}: it may have no match, search or =~, and at most {_DESCENTS} times `..`")
             paths.append(path(word))
         elif len(word) > 2 and word.startswith("/") and word.endswith("/"):
-            try:
-                patterns.append(re.compile(word[1:-1]))
-            except re.error as e:
-                raise ValueError(f"{word!r} is no regular expression: {e}") from None
+            patterns.append(Pattern(word[1:-1]))
         elif _HEADER.fullmatch(word):
             headers.add(word.lower())
         else:
@@ -88,7 +143,7 @@ def path(text: str) -> Any:
         raise ValueError(f"{text!r} is no JSON path: {str(e).splitlines()[0]}") from None
 
 
-def _secret_of(match: re.Match[str]) -> int:
+def _secret_of(match: regex.Match[str]) -> int:
     """The group that is the secret; 0 is the whole match."""
     return 1 if match.re.groups and match[1] else 0
 

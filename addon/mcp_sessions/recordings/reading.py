@@ -57,24 +57,48 @@ def chosen(flows: Iterable[http.HTTPFlow], which: str = ALL) -> list[http.HTTPFl
     Raises:
         RecordingError: when there are none, or more than can be held.
     """
-    endpoints: set[tuple[str, int, str]] = set()
-    found: list[http.HTTPFlow] = []
-    held = 0
+    choice = Choice(which)
     for flow in flows:
-        if not _is_mcp(flow, endpoints):
-            continue
-        exchange = exchange_of(flow, light=True)
-        if which != ALL and not _matches(exchange, which):
-            continue
-        found.append(flow)
-        held += len(flow.request.raw_content or b"") + len((flow.response and flow.response.raw_content) or b"")
-        if held > TOTAL_LIMIT:
+        choice.offer(flow)
+    return choice.made()
+
+
+class Choice:
+    """The same, one flow after the other."""
+
+    def __init__(self, which: str = ALL) -> None:
+        self._which = which
+        self._endpoints: set[tuple[str, int, str]] = set()
+        self._found: list[http.HTTPFlow] = []
+        self._held = 0
+
+    def offer(self, flow: http.HTTPFlow) -> None:
+        """Take a flow, if it is one of those.
+
+        Raises:
+            RecordingError: when it is one more than can be held.
+        """
+        if not _is_mcp(flow, self._endpoints):
+            return
+        if self._which != ALL and not _matches(exchange_of(flow, light=True), self._which):
+            return
+        self._found.append(flow)
+        self._held += len(flow.request.raw_content or b"") + len((flow.response and flow.response.raw_content) or b"")
+        if self._held > TOTAL_LIMIT:
             raise RecordingError(f"more than {TOTAL_LIMIT >> 20} MB of bodies; choose one session or one client")
-    if not found:
-        raise RecordingError(
-            "no MCP traffic in it" if which == ALL else f"no session and no client {which[:60]!r} in it"
-        )
-    return found
+
+    def made(self) -> list[http.HTTPFlow]:
+        """Those that were taken.
+
+        Raises:
+            RecordingError: when there are none.
+        """
+        if not self._found:
+            which = self._which
+            raise RecordingError(
+                "no MCP traffic in it" if which == ALL else f"no session and no client {which[:60]!r} in it"
+            )
+        return self._found
 
 
 def exchanges_in(flows: Iterable[http.HTTPFlow]) -> list[Recorded]:

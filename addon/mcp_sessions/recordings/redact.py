@@ -30,6 +30,9 @@ NESTING = 200
 
 CUT = "<too deep>"
 
+CUT_OUT = "<cut-out>"
+"""What stands in the place of a value through which a user's pattern could not be searched in time."""
+
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _TOKEN = re.compile(r"[^\s\"'<>&?#=;,{}\[\]|]++")
 """What may be in URL encoding. Taken as a whole and looked at then: a pattern that asks for `%` in it takes the square
@@ -47,6 +50,10 @@ class Redactor:
         self.vault = Vault()
         self._named = named or Named()
         self._learning = True
+        self._not_searched: set[str] = set()
+        """Values that a user's pattern takes too long for."""
+        self.cut_out = 0
+        """How often such a value was cut out."""
 
     def replacing(self) -> None:
         """Everything was seen once: from now on what is returned is redacted."""
@@ -113,8 +120,13 @@ class Redactor:
         if len(text) < 4 or depth > DEPTH:
             return text if self._learning else self.vault.replace(text)
         if self._learning:
-            for secret in self._named.matches(text) if looked_at else self._looked_at(text):
-                self._learn(secret)
+            try:
+                for secret in self._named.matches(text) if looked_at else self._looked_at(text):
+                    self._learn(secret)
+            except TimeoutError:
+                self._not_searched.add(text)
+        elif text in self._not_searched:
+            return self._cut_out()
         if "%" in text:
             text = _TOKEN.sub(lambda match: self._percent(match[0], depth), text)
         text = _BASE64.sub(lambda match: self._base64(match[0], depth), text)
@@ -125,7 +137,14 @@ class Redactor:
         yield from self._named.matches(text)
 
     def _replaced(self, text: str) -> str:
-        return self._named.replaced(self.vault.replace(text), self._placeholder)
+        try:
+            return self._named.replaced(self.vault.replace(text), self._placeholder)
+        except TimeoutError:
+            return self._cut_out()
+
+    def _cut_out(self) -> str:
+        self.cut_out += 1
+        return CUT_OUT
 
     def _placeholder(self, secret: str) -> str:
         return secret if PLACEHOLDER.search(secret) else self.vault.placeholder(secret)

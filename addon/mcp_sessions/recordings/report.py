@@ -13,6 +13,7 @@ from ..wire.jsonrpc import Kind, Message, parse
 from .faults import REPRODUCE, Broken, Fault, faults, headers_that_matter, told
 from .markup import block, code, diagram, shown
 from .recorded import Conversation, Recorded, conversations
+from .redact import CUT_OUT
 
 LIMIT = 60_000
 """Characters of a report; an issue takes 65,536."""
@@ -38,6 +39,8 @@ class About:
     versions: Mapping[str, str] = field(default_factory=dict)
     redacted: bool = True
     secrets: int = 0
+    cut_out: int = 0
+    """Values through which a user's pattern could not be searched in time."""
 
 
 def report(exchanges: Sequence[Recorded], broken: Sequence[Broken], about: About) -> str:
@@ -75,6 +78,8 @@ def _head(ordered: Sequence[Recorded], found: Sequence[Conversation], about: Abo
             if about.secrets
             else "No secrets were found in it."
         )
+        if about.cut_out:
+            yield f"{_count(about.cut_out, 'value')} cut out whole (`{CUT_OUT}`): a pattern took too long for them."
     else:
         yield "**Not redacted: it holds credentials. Do not publish it.**"
     yield "\n| | |\n|---|---|"
