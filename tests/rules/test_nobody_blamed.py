@@ -451,3 +451,23 @@ def test_a_result_without_type_is_complete() -> None:
     assert sorted(broken_by(lines(discovered.strip("\n"), untyped))) == ["MCP613", "MCP614"]
     hinted = untyped.replace('"tools":[]', '"tools":[],"ttlMs":0,"cacheScope":"public"')
     assert broken_by(lines(discovered.strip("\n"), hinted)) == ["MCP613"]
+
+
+def test_input_that_is_asked_for_where_it_may_not_be_is_one_rules_matter() -> None:
+    bad = catalogue()["MCP614"].bad
+    result = '"resultType":"input_required","requestState":"c3RhdGU"'
+    assert broken_by(bad.replace('"resultType":"complete","tools":[]', result)) == ["MCP623"]
+    assert broken_by(catalogue()["MCP614"].good) == []
+
+
+def test_what_a_stranger_is_told_of_a_session_is_not_told_of_its_loss() -> None:
+    """With other credentials somebody presents its id: to him it is none."""
+    stranger = "> Authorization: Bearer another's"
+    for status in (400, 401, 404):
+        refused = call(11, answer=error("null", "Session not found", status), head=stranger[2:])
+        refused = refused.replace("### client A", "### client B")
+        malformed = call(12, answer=error("null", "Parse error"))
+        assert broken_by(lines("%init", call(10), refused, malformed)) == ["MCP313"]
+        assert broken_by(lines("%init", refused, malformed)) == ["MCP313"]
+    lost = call(11, answer=error("null", "Session not found", 404))
+    assert broken_by(lines("%init", call(10), lost, malformed)) == ["MCP305"]

@@ -38,8 +38,11 @@ def said(x: Exchange) -> str:
 
 
 def by_404(x: Exchange) -> Loss | None:
-    """Whether this answer to a request with a session id is a 404 that says that the session is lost."""
-    if x.status != 404 or x.presented is None:
+    """Whether this answer to a request with a session id is a 404 that says that the session is lost.
+
+    What a stranger is told is not: a server has reasons to know nobody by an id but the one who was given it.
+    """
+    if x.status != 404 or x.presented is None or x.stranger:
         return None
     text = said(x)
     if dialects.answers(x):
@@ -55,7 +58,7 @@ def by_404(x: Exchange) -> Loss | None:
 
 def by_words(x: Exchange) -> bool:
     """Whether this answer says in words, under another status than 404, that the session is lost."""
-    if x.presented is None or x.status == 404 or x.answer is None:
+    if x.presented is None or x.status == 404 or x.answer is None or x.stranger:
         return False
     if dialects.answers(x):
         return wording.says_plainly(said(x))
