@@ -107,7 +107,7 @@ class Settings(BaseModel):
     mcp_redact: Sequence[str] = Field(
         (),
         description="What else is secret in an export: header names, JSON paths ($.params.arguments.name), patterns "
-        "(/ACME-[0-9]+/).",
+        "(/ACME-[0-9]+/), texts (text:hunter2).",
     )
     mcp_replay: str = Field(
         "", description="A recording that answers MCP requests in the server's place; nothing is recovered or ended."

@@ -98,6 +98,8 @@ class Recordings:
     async def write(self, flows: Sequence[http.HTTPFlow], path: str, *, keep_secrets: bool = False) -> str:
         """Write flows to a folder or a file, without secrets; the names of what was written.
 
+        What each thing that the user named as secret has found is said in the log.
+
         Raises:
             ValueError: when they hold no MCP traffic, or are more than can be held.
             OSError: when it can't be written.
@@ -138,6 +140,8 @@ def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], 
 
     made = Export(flows, named(redact), keep_secrets=keep_secrets)
     written = made.write(path)
+    for found, said in made.account():
+        logger.log(logging.INFO if found else logging.WARNING, f"mcp.export: mcp_redact {said}")
     if made.redactor.cut_out:
         logger.warning(f"mcp.export: {made.cut_out_said}")
     return ", ".join(str(file) for file in written)

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WHAT",
         action="append",
         default=[],
-        help="what else is secret: a header name, a JSON path ($.params.arguments.name) or a pattern (/ACME-\\d+/)",
+        help="what else is secret: a header name, a JSON path ($.params.arguments.name), a pattern (/ACME-\\d+/), or "
+        "a text as it stands (text:hunter2)",
     )
     export.add_argument(KEEP_SECRETS, action="store_true", help="leave all secrets in")
     export.set_defaults(do=_export)
@@ -80,10 +81,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(chosen_arguments: argparse.Namespace) -> int:
     words = named(chosen_arguments.redact)
+    if chosen_arguments.redact and chosen_arguments.keep_secrets:
+        raise ValueError(f"--redact and {KEEP_SECRETS} exclude each other")
     flows = chosen(flows_in(chosen_arguments.file), chosen_arguments.only)
     made = Export(flows, words, keep_secrets=chosen_arguments.keep_secrets)
     for written in made.write(chosen_arguments.out):
         print(written)
+    for _, said in made.account():
+        print(f"--redact {said}", file=sys.stderr)
     if made.redactor.cut_out:
         print(made.cut_out_said, file=sys.stderr)
     if not made.redacted:

@@ -54,6 +54,17 @@ class Export:
         else:
             self.flows = list(flows)
         self._broken = broken
+        self._named = named or Named()
+
+    def account(self) -> list[tuple[bool, str]]:
+        """Of each word that the user named as secret: whether it has found anything, and how to say so."""
+        if not self.redacted:
+            return []
+        recording = self.recording() if self._named.words else b""
+        vault = self.redactor.vault
+        return [
+            word.told(vault.replaced(word.text), lambda text: text.encode() in recording) for word in self._named.words
+        ]
 
     @property
     def cut_out_said(self) -> str:

@@ -8,40 +8,35 @@ recording stand in a ledger of their own, with numbers of this run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from mitmproxy import http
 
 from ..core.core import Core
-from ..core.ending.delete_answers import ends
 from ..core.exchange import Exchange, Finish
 from ..core.ledger import Ledger
 from ..core.policy import Policy
 from ..core.records import AnyRecord
 from ..core.reporter import Reporter
 from ..core.session import Session
-from ..core.states import Reason, Trigger, Why
-from ..proxy import marks
+from ..core.states import Trigger
 from ..proxy.flows import dialled, exchange_of, target_of
-from ..proxy.metadata import ARRIVALS, COMMENT, NUMBER, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN, SESSION
+from ..proxy.metadata import ARRIVALS, OWN, PRESENTED, PROCESS, REFUSED, SENT_AGAIN
 from ..proxy.streams import undone
 from ..rules import Judge, Level
 from ..wire import headers as h
 from ..wire.coding import CodingError
 from ..wire.headers import HeaderMap
-from ..wire.jsonrpc import parse
 from ..wire.recognition import is_mcp
 from ..wire.sse import Decoder, Event
-from ..wire.text import printable
+from .notes import Notes
+from .vault import PLACEHOLDER
 
 PAUSE = 0.5
 """Seconds without another flow after which those read from a file are judged."""
 WINDOW = 5_000
 """Flows that are put in order before they are judged; beyond, the order of the file decides."""
-
-ENDED = (Trigger.GONE, Trigger.PROXY_DELETE, Trigger.PROXY_DELETE_DONE)
-"""What has happened to a session that the proxy ended when it was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ class Playback:
         self._judge = Judge(reporter.tell)
         self._core = Core(Policy().passive(), reporter, self._judge)
         self._settled = settled
-        self._recorded = _Recorded(self._core.ledger)
+        self._notes = Notes(self._core.ledger)
         self._flows: list[http.HTTPFlow] = []
 
     def limit(self, silenced: Collection[str], level: Level) -> None:
@@ -122,67 +117,16 @@ class Playback:
             (at, number, step)
             for number, flow in enumerate(flows)
             for at, step in (
-                _Telling(self._core, self._judge, self._recorded, flow, self._settled).steps()
+                _Telling(self._core, self._judge, self._notes, flow, self._settled).steps()
                 if flow.metadata.get(OWN, REFUSED) == REFUSED
-                else self._recorded.steps(flow)
+                else self._notes.steps(flow)
             )
         ]
         for _, _, step in sorted(steps, key=lambda step: step[:2]):
             step()
-        self._recorded.number(flows)
+        self._notes.number(flows)
         if steps:
             self._judge.overdue(max(at for at, _, _ in steps))
-
-
-class _Recorded:
-    """Which session of the ledger is meant by the number and label that were noted on a flow when it was recorded."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._sessions: dict[tuple[str, str], Session] = {}
-        self._flows: dict[str, Session] = {}
-        self._server_ids: dict[Session, str] = {}
-        """As the recorded server knew them, for the ledger knows nothing of what a recovery has changed."""
-
-    def note(self, flow: http.HTTPFlow, session: Session) -> None:
-        """A flow that was recorded of a client is of this session."""
-        self._flows[flow.id] = session
-        self._sessions.setdefault(_noted(flow), session)
-        if h.SESSION_ID in flow.request.headers:
-            self._server_ids[session] = flow.request.headers[h.SESSION_ID]
-
-    def steps(self, flow: http.HTTPFlow) -> Iterator[tuple[float, Callable[[], None]]]:
-        """What has happened through a request of the proxy's own, and when."""
-        response = flow.response
-        at = (response.timestamp_end if response else None) or flow.request.timestamp_start
-        yield at, lambda: self._own(flow, at)
-
-    def _own(self, flow: http.HTTPFlow, at: float) -> None:
-        session = self._sessions.get(_noted(flow))
-        if session is None or flow.response is None:
-            return
-        self._flows[flow.id] = session
-        asked = parse(flow.request.raw_content or b"").first
-        if asked is not None and asked.method == "initialize" and 200 <= flow.response.status_code < 300:
-            self._ledger.recovered_once(session)
-        elif (
-            flow.request.method == "DELETE"
-            and flow.request.headers.get(h.SESSION_ID) == self._server_ids.get(session)
-            and ends(flow.response.status_code)
-        ):
-            session.reason = Reason(Why.UNKNOWN, _evidence(flow))
-            for trigger in ENDED:
-                self._ledger.fire(session, trigger, at)
-
-    def number(self, flows: Iterable[http.HTTPFlow]) -> None:
-        """Note on flows the sessions that they belong to here: their numbers were given by another run."""
-        for flow in flows:
-            session = self._flows.get(flow.id)
-            if session is not None:
-                marks.belongs_to(flow, session)
-            else:
-                flow.metadata.pop(NUMBER, None)
-        self._flows.clear()
 
 
 class _Telling:
@@ -192,13 +136,13 @@ class _Telling:
         self,
         core: Core,
         judge: Judge,
-        recorded: _Recorded,
+        notes: Notes,
         flow: http.HTTPFlow,
         settled: Callable[[http.HTTPFlow, list[str]], None],
     ) -> None:
         self._core = core
         self._judge = judge
-        self._recorded = recorded
+        self._notes = notes
         self._flow = flow
         self._settled = settled
         self._x: Exchange | None = None
@@ -232,12 +176,8 @@ class _Telling:
     def _request(self, at: float) -> None:
         core, flow = self._core, self._flow
         request = flow.request
-        fields = request.headers.fields
         presented = flow.metadata.get(PRESENTED)
-        if isinstance(presented, str):
-            fields = tuple((n, v) for n, v in fields if n.decode("latin-1").lower() != h.SESSION_ID)
-            fields = (*fields, (h.SESSION_ID.encode(), presented.encode("utf-8", "surrogateescape")))
-        headers = HeaderMap(fields)
+        headers = self._headers(request, presented if isinstance(presented, str) else None)
         endpoint, url = target_of(request)
         if not is_mcp(request.method, endpoint.path, headers, request.raw_content, core.ledger.knows(endpoint)):
             return
@@ -258,10 +198,21 @@ class _Telling:
         core.arrived(x, at)
         core.requested(x, at)
 
+    def _headers(self, message: http.Message, session_id: str | None = None) -> HeaderMap:
+        """The headers of a message, with this session id, or one that is like one in the place of a placeholder."""
+        there = message.headers.get(h.SESSION_ID) if session_id is None else session_id
+        if there is not None and PLACEHOLDER.fullmatch(there):
+            session_id = self._notes.stand_in(self._flow, there)
+        fields = message.headers.fields
+        if session_id is not None:
+            fields = tuple((n, v) for n, v in fields if n.decode("latin-1").lower() != h.SESSION_ID)
+            fields = (*fields, (h.SESSION_ID.encode(), session_id.encode("utf-8", "surrogateescape")))
+        return HeaderMap(fields)
+
     def _head(self, at: float) -> None:
         x, response = self._x, self._flow.response
         if x is not None and response is not None:
-            self._streamed = self._core.head(x, response.status_code, HeaderMap(response.headers.fields), at).stream
+            self._streamed = self._core.head(x, response.status_code, self._headers(response), at).stream
 
     def _event(self, event: Event, at: float) -> None:
         if self._x is not None and self._streamed:
@@ -284,7 +235,7 @@ class _Telling:
         self._settled(flow, x.findings)
         session = x.session or x.opened
         if session is not None:
-            self._recorded.note(flow, session)
+            self._notes.note(flow, session)
 
 
 def _body(response: http.Response) -> bytes | None:
@@ -293,18 +244,6 @@ def _body(response: http.Response) -> bytes | None:
         return None if response.raw_content is None else undone(response)
     except CodingError:
         return None
-
-
-def _noted(flow: http.HTTPFlow) -> tuple[str, str]:
-    """Number and label of the session, as noted when it was recorded, or by whoever made the file."""
-    number, label = flow.metadata.get(NUMBER), flow.metadata.get(SESSION)
-    return str(number) if isinstance(number, int) else "", label if isinstance(label, str) else ""
-
-
-def _evidence(flow: http.HTTPFlow) -> str:
-    """Why the proxy has ended a session, as it stands in the comment on its `DELETE`."""
-    words = str(flow.metadata.get(COMMENT, "")).split(" · ", 2)
-    return printable(words[2], 100) if len(words) > 2 else "when it was recorded"
 
 
 def _address(address: object) -> tuple[str, int]:

@@ -50,6 +50,8 @@ class Redactor:
         self.vault = Vault()
         self._named = named or Named()
         self._learning = True
+        for text in self._named.texts:
+            self.vault.learn(text)
         self._not_searched: set[str] = set()
         """Values that a user's pattern takes too long for."""
         self.cut_out = 0
@@ -163,7 +165,10 @@ class Redactor:
             return self._secret(value, Kind.SESSION)
         if name in ("cookie", "set-cookie"):
             return self._cookies(name, value)
-        if name in h.CREDENTIALS or name in self._named.headers or patterns.is_secret_name(name):
+        word = self._named.headers.get(name)
+        if word is not None:
+            word.found(value)
+        if word is not None or name in h.CREDENTIALS or patterns.is_secret_name(name):
             return self._credential(value)
         if name not in patterns.PLAIN_HEADERS and patterns.OPAQUE.fullmatch(value):
             return self._secret(value)

@@ -77,6 +77,10 @@ class Vault:
     def __contains__(self, value: str) -> bool:
         return value.strip() in self._kinds
 
+    def replaced(self, value: str) -> bool:
+        """Whether a placeholder stands for this value by now."""
+        return value.strip() in self._placeholders
+
     @property
     def used(self) -> int:
         """Placeholders that stand for something by now."""
