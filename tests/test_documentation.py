@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_the_architecture_names_what_there_is() -> None:
     assert paths
     there = [path for path in paths if (package / path).exists() or (REPOSITORY / path).exists()]
     assert paths - set(there) == {"rules/NAME.py"}, "a name to be filled in"
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    text = (REPOSITORY / "SECURITY.md").read_text("utf-8")
+    sources = "\n".join(path.read_text("utf-8") for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
+    assert len(named) > 15
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+    files = set(re.findall(r"`((?:tests/\w+/)?test_[a-z0-9_]+\.py)`", text))
+    assert {name for name in files if not list((REPOSITORY / "tests").rglob(Path(name).name))} == set()
