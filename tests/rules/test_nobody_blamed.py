@@ -66,7 +66,7 @@ def test_the_transport_of_2024_is_named_once_and_judged_by_nothing() -> None:
         player.play(read(scenes))
         assert player.rules == []
         assert [record.line() for record in player.told] == [
-            "mcp: speaks HTTP+SSE of 2024-11-05, which is not judged: http://mcp.example:80/messages/"
+            "mcp: http://mcp.example:80/messages/ speaks HTTP+SSE of 2024-11-05, which is not judged client=client[165]"
         ]
 
 
@@ -85,7 +85,7 @@ def test_an_endpoint_event_names_both_endpoints_of_the_older_transport() -> None
     player.play(read(lines(probe, stream, older(2, "tools/list"), older(3, "tools/list"))))
     assert player.rules == ["MCP103"]  # the probe is one of the newer transport
     assert [record.line() for record in player.told if not hasattr(record, "rule")] == [
-        "mcp: speaks HTTP+SSE of 2024-11-05, which is not judged: http://mcp.example:80/sse"
+        "mcp: http://mcp.example:80/sse speaks HTTP+SSE of 2024-11-05, which is not judged client=client[165]"
     ]
 
 

@@ -108,12 +108,12 @@ def get_answer(x: Exchange) -> str | None:
         return None
     if x.ok and x.answer_headers.content_type == h.SSE:
         return None
-    if not x.ok and x.status != 501 and (talk is None or talk.lost_at is not None or _is_right(x, talk)):
+    if not x.ok and x.status != 501 and (talk is None or talk.lost_at is not None or _excused(x, talk)):
         return None
     return f"{x.status} with Content-Type: {printable(x.answer_headers.get('content-type', '(none)'))}"
 
 
-def _is_right(x: Exchange, talk: Talk) -> bool:
+def _excused(x: Exchange, talk: Talk) -> bool:
     """Whether there may be a reason to refuse a GET that has nothing to do with streams."""
     if x.stranger or talk.known_at is None or not x.headers.lists(h.SSE):
         return True

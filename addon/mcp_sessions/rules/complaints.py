@@ -38,7 +38,8 @@ class Complaints:
 
     def action(self, what: str, x: Exchange | None, at: float, detail: str = "", weight: Weight = Weight.INFO) -> None:
         """Tell of something that is no violation."""
-        record = Action(at=at, what=what, flow=x.id if x else "", detail=detail, weight=weight)
+        client, flow = (x.client.label, x.id) if x else ("", "")
+        record = Action(at=at, what=what, client=client, flow=flow, detail=detail, weight=weight)
         self.tell(record, x.connection if x else None)
 
     def found(

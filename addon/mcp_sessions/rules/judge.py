@@ -242,7 +242,7 @@ class Judge:
         for endpoint in fresh:
             self._memory.place(endpoint).older = True
         if fresh:
-            self.complaints.action(f"{older.SPEAKS}: {printable(fresh[0], 200)}", x, at)
+            self.complaints.action(f"{printable(fresh[0], 200)} {older.SPEAKS}", x, at)
 
     def _defer(self, x: Exchange, kept: Notes, body: Body, party: Party, revision: str | None, at: float) -> None:
         """Have the messages of one side looked at by themselves, later."""

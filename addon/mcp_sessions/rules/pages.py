@@ -56,6 +56,7 @@ def _section(rule: Rule) -> str:
     lines += [f"- party: {rule.party}", f"- level: {_level(rule)}", f"- revisions: {', '.join(rule.revisions)}"]
     if rule.address():
         lines.append(f"- clause: <{rule.address()}>")
+    lines += [f"- clause for `{name}`: <{rule.address(part=name)}>" for name in rule.parts]
     if rule.extra:
         lines.append(f"- {_needs(rule)}")
     lines.append("")
