@@ -49,6 +49,12 @@ def test_every_clause_is_counted_once(revision: str) -> None:
     assert any(revision in page for group in hidden() for page in group.pages.values())
 
 
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_most_of_what_can_be_observed_is_judged(revision: str) -> None:
+    assert count(revision, Level.MUST).share >= 90
+    assert count(revision, Level.SHOULD).share >= 75
+
+
 def test_a_clause_is_judged_in_full_if_both_whom_it_binds_are() -> None:
     assert Count(9, 1, 0, 5).share == 90.0
     assert Count(0, 0, 0, 5).share == 100.0

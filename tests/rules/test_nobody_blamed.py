@@ -354,12 +354,15 @@ def test_where_the_revision_is_not_known_only_what_holds_in_all_four_is_judged()
     assert broken_by(unknown.replace('"id":10,"result"', '"id":11,"result"')) == ["MCP203"]
 
 
+TEXT = '{"type":"text","text":"x"}'
+
+
 def test_what_cannot_be_read_is_json_all_the_same() -> None:
     deep = "[" * 250 + "]" * 250
     for odd in (r'"\ud83d"', deep):
         sent = call(10).replace('"name":"x"', f'"name":"x","arguments":{{"a":{odd}}}')
         assert broken_by(lines("%init", sent)) == []
-        result = f'{{"jsonrpc":"2.0","result":{{"content":[],"structuredContent":{{"id":3,"a":{odd}}}}},"id":10}}'
+        result = f'{{"jsonrpc":"2.0","result":{{"content":[{TEXT}],"structuredContent":{{"id":3,"a":{odd}}}}},"id":10}}'
         assert broken_by(lines("%init", call(10, answer=f"200\nContent-Type: application/json\n\n{result}"))) == []
         assert broken_by(lines("%init", call(10, stream=data(result)))) == []
         cut = result[:-1]

@@ -18,7 +18,10 @@ def test_a_server_without_sessions_may_count_anew() -> None:
 
 
 def test_a_null_id_is_no_id_of_a_request() -> None:
-    assert set(changed("MCP513", '"id":1,"method":"roots/list"}', '"id":null,"method":"roots/list"}')) == {"MCP513"}
+    assert set(changed("MCP513", '"id":1,"method":"roots/list"}', '"id":null,"method":"roots/list"}')) == {
+        "MCP513",
+        "MCP119",
+    }
 
 
 def test_a_token_of_a_request_that_was_given_up_may_come_again() -> None:

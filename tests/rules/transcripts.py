@@ -133,10 +133,15 @@ def _answer(scene: Scene, lines: list[str]) -> None:
     scene.ended = None if left_open else clock
 
 
+AMBIENT = frozenset({"MCP632", "MCP633", "MCP634", "MCP705", "MCP706"})
+"""What every transcript breaks that is not about it: told once for whoever leaves something out."""
+
+
 class Player(Driver):
     """Plays scenes through a core and keeps what it tells."""
 
     def __init__(self, **settings: Any) -> None:
+        settings.setdefault("mcp_silence", ",".join(AMBIENT))
         super().__init__(mcp_recover="off", mcp_end="off", **settings)
         self._live: dict[int, tuple[Scene, Exchange]] = {}
         self._decoders: dict[int, Decoder] = {}
@@ -213,10 +218,6 @@ class Player(Driver):
 
 def _fields(headers: list[tuple[str, str]]) -> HeaderMap:
     return HeaderMap((name.encode(), value.encode()) for name, value in headers)
-
-
-AMBIENT = frozenset({"MCP632", "MCP633", "MCP634"})
-"""What every transcript breaks that is not about it: told once for whoever leaves something out."""
 
 
 def broken_by(transcript: str, revision: str | None = None, about: str = "") -> list[str]:

@@ -55,6 +55,8 @@ class Said(NamedTuple):
     revision: str
     answers: str | None
     """The method of the request that a response answers; None if that is not known."""
+    x: Exchange | None = None
+    """Where it was said."""
 
 
 class Part(str):
@@ -103,7 +105,21 @@ ON_ANSWER: list[Check[OnExchange]] = []
 ON_FINISH: list[Check[OnExchange]] = []
 ON_EVENT: list[Check[OnEvent]] = []
 ON_SESSION: list[tuple[str, OnSession]] = []
-ON_MESSAGE: list[tuple[str, OnMessage]] = []
+type When = Callable[[Exchange, Message], bool]
+
+
+class MessageCheck(NamedTuple):
+    """A check of a message by itself."""
+
+    rule_id: str
+    check: OnMessage
+    about: frozenset[str]
+    """Methods; none for any message."""
+    when: When | None
+    """Whether there is anything in it to be looked at; asked on the request path."""
+
+
+ON_MESSAGE: list[MessageCheck] = []
 
 
 def on_request(
@@ -159,11 +175,14 @@ def on_abandoned(rule_id: str) -> Callable[[OnSession], OnSession]:
     return register
 
 
-def on_message(rule_id: str) -> Callable[[OnMessage], OnMessage]:
-    """Register a check that looks at each message of the rule's party by itself, later and in another thread."""
+def on_message(rule_id: str, *about: str, when: When | None = None) -> Callable[[OnMessage], OnMessage]:
+    """Register a check that looks at messages of the rule's party by themselves, later and in another thread.
+
+    At those of the methods that it is `about`, and the responses to these; at each, if it is about none.
+    """
 
     def register(check: OnMessage) -> OnMessage:
-        ON_MESSAGE.append((rule_id, check))
+        ON_MESSAGE.append(MessageCheck(rule_id, check, frozenset(about), when))
         return check
 
     return register

@@ -26,6 +26,10 @@ FAMILIES = (
     "capabilities",
     "modern",
     "rounds",
+    "content",
+    "tasks",
+    "manners",
+    "access",
 )
 """Each has a table NAME.toml and its checks in NAME.py."""
 

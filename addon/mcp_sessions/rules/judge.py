@@ -50,6 +50,9 @@ type Finding = Verdict | Exception
 EXTRAS: dict[str, Callable[[], bool]] = {"schema": schema.available}
 """Whether an extra is installed, by the name that a rule gives it."""
 
+ALONE = frozenset({"MCP901", "MCP910", "MCP917"})
+"""Rules by which a message is judged together with what was said before."""
+
 _SAME = POST | GET | DELETE | STATELESS | CACHEABLE | METHODS
 """What matters of a request in the end."""
 
@@ -77,7 +80,7 @@ class Deferred(NamedTuple):
             answers = self.answers
             if self.x.body.batch and self.rule.party == "server":  # looked for here, as there may be many
                 answers = _asked_by_client(self.x, self.message)
-            finding = self.check(Said(self.message, self.revision, answers))
+            finding = self.check(Said(self.message, self.revision, answers, self.x))
         except Exception as e:
             return e
         if finding is None and self.key is not None:
@@ -229,7 +232,7 @@ class Judge:
     def settle(self, deferred: Deferred, finding: Finding) -> None:
         """A check that was to be made later has been made."""
         rule = deferred.rule
-        if not any(rule is judged for judged, _ in self._selection.message[deferred.revision, rule.party]):
+        if rule.id not in self._selection.message[deferred.revision, rule.party].rules:
             return  # it was silenced meanwhile
         if isinstance(finding, Exception):
             self.complaints.failed(rule, finding, deferred.x, deferred.at)
@@ -248,20 +251,20 @@ class Judge:
         """Have the messages of one side looked at by themselves, later."""
         if revision is None or body.sniffed:
             return
-        checks = self._selection.message[revision, party]
-        if not checks:
-            return
+        by_method = self._selection.message[revision, party]
         size = body.size // len(body.messages)
         for message in body.messages:
-            answers, same = None, None
+            answers = None
             if party == "client":
                 answers = _asked_by_server(kept, message)
             elif not x.body.batch:
                 answers = _asked_by_client(x, message)
-            if not x.body.batch:
-                same = key_of(revision, answers, message, size)
-            for rule, check in checks:
-                key = None if same is None else hash((rule.id, same))
+            checks = by_method.of(message.method or answers)
+            same = key_of(revision, answers, message, size) if checks and not x.body.batch else None
+            for rule, check, when in checks:
+                if when is not None and not when(x, message):
+                    continue
+                key = None if same is None or rule.id in ALONE else hash((rule.id, same))
                 if key is None or key not in self._repeats:
                     self.later(Deferred(rule, check, message, revision, answers, x, at, size, key, self._repeats))
 

@@ -7,6 +7,7 @@ from typing import Any
 from ..core.exchange import Exchange, Finish
 from ..core.session import ID_LIMIT
 from ..wire import headers as h
+from ..wire.headers import coded
 from ..wire.jsonrpc import Body, Kind, Message, dump
 from ..wire.revision import FIRST_STATELESS, SESSION_REVISIONS, Era
 from ..wire.sse import Event
@@ -154,6 +155,7 @@ class Memory(Subjects):
                 kept.stream = Stream(x.id, resumes=x.verb == "GET" and h.LAST_EVENT_ID in x.headers)
                 if talk is not None:
                     talk.opened(x.id, kept.stream)
+                    talk.resent |= x.answer_headers is not None and bool(coded(x.answer_headers))
         elif x.answer is not None:
             for message in x.answer.messages:
                 self._message(x, kept, message, at)

@@ -158,6 +158,8 @@ def initialize_cancelled(x: Exchange) -> str | None:
     return "" if x.message.params.get("requestId") == party.initialize_id else None
 
 
+@on_event("MCP118", said=REQUEST, needs=KNOWN, unless=EVENT_AGAIN)
+@on_event("MCP119", said=REQUEST, needs=KNOWN, unless=EVENT_AGAIN)
 @on_event("MCP514", said=REQUEST, needs=KNOWN, unless=EVENT_AGAIN)
 def note_server_request(x: Exchange, it: Arrival) -> None:
     """Note what a server asks."""
@@ -168,6 +170,47 @@ def note_server_request(x: Exchange, it: Arrival) -> None:
         if message.kind is Kind.REQUEST and valid_key(message.id):
             kept = history(talk)
             kept.asked.put(message.id, hash(dump(message.raw)))
+            token = progress_token(message)
+            if token is not None and token not in kept.tokens:
+                kept.tokens.put(token, None)
+
+
+@on_request("MCP118", "POST", sent=NOTIFICATION, needs=KNOWN)
+def client_progress(x: Exchange) -> str | None:
+    """A client's progress is of a request of the server's, and increases."""
+    talk = talk_of(x)
+    if talk is None or x.method != "notifications/progress" or x.message is None or _forgot(x, talk):
+        return None
+    value, progress = x.message.params.get("progressToken"), x.message.params.get("progress")
+    tokens = history(talk).tokens
+    if not valid_key(value) or tokens.overflowed:
+        return None
+    if value not in tokens:
+        return f"token {printable(value)} is in no request"
+    last = tokens[value]
+    if not isinstance(progress, (int, float)):
+        return None
+    tokens[value] = progress if last is None else max(last, progress)
+    return (
+        f"token {printable(value)} went from {last:g} to {progress:g}"
+        if last is not None and progress <= last
+        else None
+    )
+
+
+@on_request("MCP119", "POST", sent=RESPONSE, needs=KNOWN)
+def client_response_unasked(x: Exchange) -> list[str] | None:
+    """A client answers what it was asked."""
+    talk = talk_of(x)
+    if talk is None or x.body.sniffed or _forgot(x, talk) or history(talk).asked.overflowed:
+        return None
+    answers = [m for m in x.body.messages if m.kind is Kind.RESPONSE and valid_key(m.id)]
+    return [f"id {printable(m.id)}" for m in answers if m.id not in history(talk).asked] or None
+
+
+def _forgot(x: Exchange, talk: Talk) -> bool:
+    """Whether a server may have asked something that was not seen."""
+    return x.session is None or bool(x.session.generation) or talk.resent
 
 
 @on_event("MCP514", said=NOTIFICATION, needs=KNOWN, unless=EVENT_AGAIN)

@@ -58,4 +58,6 @@ class Place:
     """When a tool was listed whose `x-mcp-header` annotations are invalid; None for the others."""
     rounds: Recent[int, tuple[Any, ...]] = field(default_factory=lambda: Recent(ROUNDS_LIMIT))
     """Results that asked for input, by the request: see `rounds`."""
+    outputs: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent(TOOLS_LIMIT))
+    """The `outputSchema` of tools, by credentials and name; None for those that have none."""
     said: set[str] = field(default_factory=set)

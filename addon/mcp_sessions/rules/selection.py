@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ..wire.revision import REVISIONS, SESSION_REVISIONS, STATELESS_REVISIONS
 from .checks import (
@@ -13,10 +13,12 @@ from .checks import (
     ON_REQUEST,
     ON_SESSION,
     Check,
+    MessageCheck,
     OnEvent,
     OnExchange,
     OnMessage,
     OnSession,
+    When,
 )
 from .entries import Level, Party, Rule
 from .traits import STATELESS
@@ -51,6 +53,24 @@ class Picked[F](dict[tuple[str | None, int], Asked[F]]):
         return found
 
 
+type AskedOfMessage = tuple[tuple[Rule, OnMessage, When | None], ...]
+
+
+class ByMethod(dict[str | None, AskedOfMessage]):
+    """The checks of messages by the method that they are of, or answer; under None those of any other."""
+
+    def __init__(self, rows: Iterable[tuple[Rule, MessageCheck]]) -> None:
+        rows = list(rows)
+        self.rules = frozenset(rule.id for rule, _ in rows)
+        for method in {None, *(method for _, row in rows for method in row.about)}:
+            fitting = [(rule, row) for rule, row in rows if not row.about or method in row.about]
+            self[method] = tuple((rule, row.check, row.when) for rule, row in fitting)
+
+    def of(self, method: str | None) -> AskedOfMessage:
+        """The checks of a message of this method, or of the response to it."""
+        return self[method] if method in self else self[None]
+
+
 class Selection:
     """The checks of these rules from a level on, for each moment."""
 
@@ -75,11 +95,11 @@ class Selection:
             if not stateless
         }
         """By revision, empty where that is not known."""
-        self.message: dict[tuple[str, Party], Asked[OnMessage]] = {
-            (revision, party): tuple(
-                (rules[rule_id], check)
-                for rule_id, check in ON_MESSAGE
-                if rule_id in rules and rules[rule_id].party == party
+        self.message: dict[tuple[str, Party], ByMethod] = {
+            (revision, party): ByMethod(
+                (rules[row.rule_id], row)
+                for row in ON_MESSAGE
+                if row.rule_id in rules and rules[row.rule_id].party == party
             )
             for (revision, _), rules in here.items()
             if revision is not None

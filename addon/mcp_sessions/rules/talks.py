@@ -121,7 +121,7 @@ class Talk:
     said: set[str] | None = None
     """What is complained of once only and was."""
     resent: bool = False
-    """The proxy sent a request of it again: the answers to these are not looked at."""
+    """The proxy sent a request of it again, the answers to which are not looked at, or a stream may pass unread."""
     history: History | None = None
     """What single rules remember of it."""
 

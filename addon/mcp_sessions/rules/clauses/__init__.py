@@ -41,6 +41,8 @@ class Clause(BaseModel):
     """Page and anchor below a revision's specification, in the newest revision that has it."""
     page_by_revision: dict[str, str] = {}
     party: Literal["client", "server", "both"]
+    party_by_revision: dict[str, Literal["client", "server"]] = {}
+    """Where a revision leaves one of both: in 2026-07-28 clients send no responses, and servers no requests."""
     level: Literal["MUST", "MUST NOT", "SHOULD", "SHOULD NOT"]
     revisions: tuple[str, ...] = Field(min_length=1)
     unjudged: str = ""
@@ -104,7 +106,8 @@ def coverers(clause: Clause, revision: str) -> list[Rule]:
 
 def uncovered(clause: Clause, revision: str) -> set[str]:
     """Whose part of a clause is judged by nobody in a revision: both, one of them, or none."""
-    bound: set[str] = {"client", "server"} if clause.party == "both" else {clause.party}
+    party = clause.party_by_revision.get(revision, clause.party)
+    bound: set[str] = {"client", "server"} if party == "both" else {party}
     return bound - {rule.party for rule in coverers(clause, revision)}
 
 
