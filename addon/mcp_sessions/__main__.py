@@ -12,6 +12,7 @@ usage: python -m mcp_sessions              print the path for mitmproxy's -s
        python -m mcp_sessions schema       print the JSON Schema of a line of mcp_log
        python -m mcp_sessions sarif FILE   print the violations in a file of mcp_log as SARIF 2.1.0
        python -m mcp_sessions readme FILE  make what is generated in a page of the documentation anew
+       python -m mcp_sessions fleet URL    print the proxies that share a ledger (-h for more)
        python -m mcp_sessions export FILE OUT   write a saved recording without its secrets (-h for more)
        python -m mcp_sessions replay FILE --to URL   send it to a live server and compare the answers
        python -m mcp_sessions serve FILE   answer live clients as it was recorded"""
@@ -43,6 +44,10 @@ def main(arguments: list[str]) -> int:
             from .recordings.commandline import main as recordings
 
             return recordings(arguments)
+        case ["fleet", *rest]:
+            from .views.fleet import main as fleet
+
+            return fleet(rest)
         case ["readme", name]:
             target = Path(name)
             target.write_text(readme(target.read_text("utf-8")), "utf-8")

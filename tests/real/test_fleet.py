@@ -4,68 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 
 import httpx
 import pytest
 
-from harness.haproxy import HaProxy
 from harness.mini_mcp import MiniMcp
-from harness.redis_server import RedisServer, running
-from harness.session_client import SessionClient
+from real.fleets import FAST, balanced, client_of, deletes, fleet, initializes, redis_server, until
+
+__all__ = ["balanced", "client_of", "fleet", "redis_server"]
 
 pytestmark = pytest.mark.real
-
-FAST = {"mcp_identify": "off", "mcp_end_after_stream": 1, "mcp_end_after_idle": 3}
-
-
-@pytest.fixture
-def client_of(started):
-    async def start(url, **more):
-        return await started.enter_async_context(SessionClient(url, **more))
-
-    return start
-
-
-@pytest.fixture
-def redis_server():
-    """One of the test's own, to be maltreated."""
-    server = RedisServer().start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def fleet(mitmdump):
-    """`one, two = await fleet(server, 2)`: proxies with a ledger of their own in Redis."""
-
-    async def start(server, count, *, redis=None, **options):
-        ledger = (redis or running()).url(prefix=f"t{secrets.token_hex(5)}")
-        return [await mitmdump(server.port, options={"mcp_ledger": ledger, **options}) for _ in range(count)]
-
-    return start
-
-
-@pytest.fixture
-def balanced(started):
-    async def start(proxies):
-        return await started.enter_async_context(HaProxy([proxy.port for proxy in proxies]))
-
-    return start
-
-
-def deletes(server):
-    return [seen.session for seen in server.requests("DELETE")]
-
-
-def initializes(server):
-    return len(server.requests(rpc="initialize"))
-
-
-async def until(true, within=10.0):
-    async with asyncio.timeout(within):
-        while not true():  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.02)
 
 
 async def test_what_one_has_brought_back_all_honour(scripted, fleet, client_of):
@@ -102,7 +50,7 @@ async def test_what_one_has_brought_back_all_honour(scripted, fleet, client_of):
 async def test_three_hundred_calls_on_one_lost_session(scripted, fleet, balanced, client_of):
     mini = MiniMcp()
     server = await scripted(mini)
-    proxies = await fleet(server, 3, **FAST)
+    proxies = await fleet(server, 3, mcp_identify="off")
     balancer = await balanced(proxies)
     client = await client_of(balancer.url)
     session = await client.open()
@@ -154,3 +102,20 @@ async def test_a_client_that_moves_with_every_request(scripted, fleet, balanced,
     await asyncio.sleep(4)
     assert deletes(server) == [session, other]
     assert not mini.sessions
+
+
+async def test_who_turns_up_after_the_end_is_served_by_all(scripted, fleet, client_of):
+    mini = MiniMcp()
+    server = await scripted(mini)
+    one, two = await fleet(server, 2, **FAST)
+    client = await client_of(one.url)
+    session = await client.open()
+    await client.do(f"url {two.url}")
+    assert (await client.do("call a")).startswith("200")
+    await until(lambda: deletes(server) == [session], 15)
+    for proxy in (one, two):
+        await proxy.wait_log("session .* closed")
+    for proxy in (two, one, two):
+        await client.do(f"url {proxy.url}")
+        assert (await client.do("call b")).startswith(f"200 {session}")
+    assert initializes(server) == 2

@@ -185,8 +185,8 @@ class Counsel:
     """Whether this proxy may do it, and no other until it has concluded."""
     alone: bool = False
     """They can't be asked now."""
-    over: bool = False
-    """The session is over at its server."""
+    over: float = 0.0
+    """When the session was over at its server, seconds since the epoch; 0 if it is not."""
     left: bool = False
     """Because its client has ended it."""
     news: News | None = None

@@ -241,8 +241,8 @@ class Fleet:
     def _counsel(self, found: Shared | Over | None, *, granted: bool, problem: str = "") -> Counsel:
         """What was read, as the core takes it in."""
         match found:
-            case Over(left):
-                return Counsel(granted=granted, over=True, left=left, problem=problem)
+            case Over(at, left):
+                return Counsel(granted=granted, over=at, left=left, problem=problem)
             case Shared():
                 return Counsel(granted=granted, left=_has_left(found), news=self._news(found), problem=problem)
         return Counsel(granted=granted, problem=problem)

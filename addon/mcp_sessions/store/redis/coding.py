@@ -45,6 +45,8 @@ class Shared(Row):
 class Over(NamedTuple):
     """In the place of a row: the session is over, and nothing else is known of it any more."""
 
+    at: float
+    """When; seconds since the epoch."""
     left: bool
     """Whether its client has ended it."""
 
@@ -107,7 +109,7 @@ def packed_view(row: Row, aside: Aside) -> str:
 def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> Shared | Over | None:
     """The row with all that was seen; None if there is none, or it makes no sense."""
     if b"over" in stored:
-        return Over(stored.get(b"left") == b"1")
+        return Over(float(stored[b"over"]), stored.get(b"left") == b"1")
     try:
         values = json.loads(stored[b"row"])
         row = Row(**{name: values[name] for name in _NAMES})

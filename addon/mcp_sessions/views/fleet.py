@@ -1,0 +1,143 @@
+"""The fleet from outside: which proxies share a ledger, what each has, who acts for what, and what nobody sees to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.session import shorten
+from ..store.proxies import Proxy
+from ..store.redis import Address, RedisStore
+from ..store.redis.backend import AT_ONCE, pairs
+from ..store.redis.coding import Shared
+from ..store.store import Problem
+from ..wire.text import counted, printable
+
+USAGE = """\
+usage: python -m mcp_sessions fleet URL [--check]   print proxies, sessions and what is under way
+       --check   exit with status 1 if sessions are left that no proxy sees to"""
+
+PATIENCE = 10.0
+"""Seconds that living proxies have for what another one has left, until that counts as owed."""
+
+SHOWN = 20
+"""Sessions that are listed of each kind."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What there was at one look."""
+
+    living: dict[Proxy, float] = field(default_factory=dict)
+    """With the seconds since each was heard of."""
+    dead: dict[Proxy, float] = field(default_factory=dict)
+    sessions: dict[str, Counter[str]] = field(default_factory=dict)
+    """By the proxy that has them, and by how their server's side stands."""
+    acting: list[str] = field(default_factory=list)
+    """Who acts for which session, in words."""
+    owed: list[str] = field(default_factory=list)
+    """Sessions that no proxy has that lives."""
+
+
+async def look(store: RedisStore) -> Seen:
+    """Look once, and change nothing.
+
+    Raises:
+        Problem: the server can't be asked.
+    """
+    seen, now, prefix, ask = Seen(), time.time(), store.address.prefix, store.connection
+    times = dict(pairs(await ask.command("ZRANGE", f"{prefix}:seen", 0, -1, "WITHSCORES")))
+    for name, text in pairs(await ask.command("HGETALL", f"{prefix}:proxies")):
+        proxy, silent = Proxy(name.decode(), *json.loads(text)[:3]), now - float(times.get(name, 0.0))
+        (seen.dead if proxy.is_dead(silent, store.silence) else seen.living)[proxy] = max(0.0, silent)
+    living = {proxy.id for proxy in seen.living}
+    async for some in _sessions(store):
+        for owner, row in some:
+            word = "left" if row.client == "left" else row.server
+            seen.sessions.setdefault(owner, Counter())[word] += 1
+            if owner not in living:
+                seen.owed.append(f"{shorten(row.client_id)} {printable(row.host, 60)}: {word}")
+    names = {proxy.id: _name(proxy) for proxy in (*seen.living, *seen.dead)}
+    async for key in ask.client.scan_iter(f"{prefix}:l:*", count=1000):
+        holder = (await ask.command("GET", key) or b"").decode().partition(" ")[0]
+        seen.acting.append(f"{key.decode().rpartition(':')[2][:8]} by {names.get(holder, holder[:8])}")
+    return seen
+
+
+async def _sessions(store: RedisStore) -> Any:
+    """The sessions that are not over, some at a time, each with the id of the proxy that has it."""
+    names = []
+    async for key in store.connection.client.scan_iter(f"{store.address.prefix}:s:*", count=1000):
+        names.append(key)
+        if len(names) == AT_ONCE:
+            yield await _read(store, names)
+            names = []
+    yield await _read(store, names)
+
+
+async def _read(store: RedisStore, names: Sequence[bytes]) -> list[tuple[str, Shared]]:
+    found = []
+    for name in names:
+        stored = await store.connection.command("HGETALL", name)
+        free = await store.connection.command("SISMEMBER", f"{store.address.prefix}:free", name.rpartition(b":")[2])
+        flat = [part for pair in pairs(stored) for part in pair]
+        row = store.read([flat, []])
+        if isinstance(row, Shared):
+            found.append(("" if free else dict(pairs(stored)).get(b"proxy", b"").decode(), row))
+    return found
+
+
+def described(seen: Seen) -> list[str]:
+    """What was seen, line by line."""
+    number = len(seen.living)
+    lines = [f"{number} {'proxy' if number == 1 else 'proxies'}, {counted(_count(seen), 'session')}"]
+    for proxy, silent in (seen.living | seen.dead).items():
+        has = ", ".join(f"{number} {word}" for word, number in sorted(seen.sessions.get(proxy.id, {}).items()))
+        state = "dead" if proxy in seen.dead else "lives"
+        lines.append(f"  {_name(proxy)}  {state}, heard of {silent:.0f} s ago; has {has or 'no session'}")
+    for title, entries in (("under way", seen.acting), ("owed, and nobody sees to it", seen.owed)):
+        lines += [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries[:SHOWN])]
+        if len(entries) > SHOWN:
+            lines.append(f"  and {len(entries) - SHOWN} more")
+    return lines
+
+
+def _count(seen: Seen) -> int:
+    return sum(counter.total() for counter in seen.sessions.values())
+
+
+def _name(proxy: Proxy) -> str:
+    return printable(f"{proxy.place.partition('|')[0]}[{proxy.pid}] {proxy.id[:6]}", 80)
+
+
+async def _main(address: Address, check: bool) -> int:
+    store = RedisStore(address)
+    try:
+        store.secret = await store.connection.command("GET", f"{address.prefix}:key") or b"none"
+        seen, until = await look(store), time.monotonic() + PATIENCE
+        while check and seen.owed and seen.living and time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            seen = await look(store)
+    finally:
+        await store.close()
+    print("\n".join(described(seen)))
+    return 1 if check and seen.owed else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; the exit status: 1 if something is owed, 2 if that can't be known."""
+    check, others = "--check" in arguments, [one for one in arguments if one != "--check"]
+    if len(others) != 1 or others[0].startswith("-"):
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        return asyncio.run(_main(Address.parse(others[0]), check))
+    except (Problem, ValueError) as e:
+        print(f"mcp_sessions fleet: {str(e).partition(';')[0]}", file=sys.stderr)
+        return 2
