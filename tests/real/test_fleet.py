@@ -36,9 +36,10 @@ async def test_what_one_has_brought_back_all_honour(scripted, fleet, client_of):
     assert initializes(server) == 2
     assert len(server.requests(rpc="tools/call")) == 5  # one of them was refused: no other needed to be
     # For this client only.
-    other = await client_of(two.url, token="another")
-    await other.do(f"use {session}")
-    assert (await other.do("call stolen")).startswith("404")
+    for proxy in (one, two, three):
+        other = await client_of(proxy.url, token="another")
+        await other.do(f"use {session}")
+        assert (await other.do("call stolen")).startswith("404")
     assert initializes(server) == 2
     await client.process.kill()
     await until(lambda: len(deletes(server)) == 2)

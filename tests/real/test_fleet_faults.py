@@ -97,7 +97,7 @@ async def test_redis_is_killed_and_comes_back(data, scripted, fleet, client_of, 
     await dying.process.kill()  # it was seen through both: nobody can say who else uses it
     for proxy in (one, two):
         await proxy.wait_log("can't be reached; sessions are not shared until it can be")
-    assert not deletes(server)
+    assert not deletes(server), "\n".join(line for proxy in (one, two) for line in ["--", *proxy.logged("mcp: ")])
     redis_server.start(*(["--appendonly", "no"] if data == "lost" else []))
     back = time.monotonic()
     await until(lambda: dead in mini.ended, WITHIN)

@@ -19,6 +19,7 @@ SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in OTHER
 TELLING = {
     "400-for-404": r"MCP305 lost-session-not-404.*answered 400",
     "dry-run": r"would be ended .*process gone",
+    "fleet": r"^not possible here: no \S|42 of 42 calls over three proxies, 1 handshake, 1 DELETE",
     "local-capture": r"^not possible here: \S|recovered",
     "lost-sessions": r"Of 9 calls [0-6] succeed without the addon's help, and 9 with it",
     "never-deletes": r"after 3 runs: 3 without the addon, 0 with it",

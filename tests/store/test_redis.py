@@ -138,7 +138,7 @@ async def test_one_that_is_full(server: RedisServer) -> None:
 
 
 async def test_one_that_does_not_answer(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 0.1)
+    monkeypatch.setattr("mcp_sessions.store.redis.backend.WRITING", 0.1)
     server.start()
     store = store_of(server)
     await store.open()
@@ -176,8 +176,8 @@ async def test_leaving_one_that_is_away(server: RedisServer) -> None:
 async def test_what_an_acl_must_allow(server: RedisServer) -> None:
     """As docs/fleet.md says: nothing but this, on these keys."""
     server.start()
-    rule = "+@connection +@scripting +@pubsub +get +set +del +hset +hget +hmget +hgetall +hdel +hkeys +hlen +hexists"
-    rule += " +zadd +zrem +zrange +zrangebyscore +zscore +sadd +srem +smembers +sunionstore +pexpire"
+    rule = "+@connection +@scripting +@pubsub +get +set +del +hset +hsetnx +hget +hmget +hgetall +hdel +hkeys +hlen"
+    rule += " +hexists +zadd +zrem +zrange +zrangebyscore +zscore +sadd +srem +smembers +sunionstore +pexpire"
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "proxy", "on", ">pw", "~mcp:*", "&mcp:*", *rule.split())
         client.execute_command("ACL", "SETUSER", "other", "on", ">pw", "~other:*", "&other:*", *rule.split())

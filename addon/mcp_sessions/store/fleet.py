@@ -30,7 +30,7 @@ from weakref import WeakValueDictionary
 from ..core.client import Client
 from ..core.core import Core
 from ..core.decisions import Conclude, Consult, Counsel, Matter, News
-from ..core.session import UNKNOWN_CREDENTIALS, Endpoint, Session
+from ..core.session import Endpoint, Session
 from ..core.states import ClientSide, ServerSide
 from ..processes.place import Place
 from .redis import RedisStore
@@ -49,8 +49,8 @@ LONGEST = 180.0
 LOOK_AGAIN = 0.5
 """Seconds until somebody who waits for another proxy looks, if no word comes."""
 
-SPEAK = 0.3
-"""Seconds that other proxies have for writing down what they know."""
+SPEAK = 1.0
+"""Seconds that other proxies have for saying what they know."""
 
 FAILED_FOR = 1.0
 """Seconds for which a handshake that failed has failed for all."""
@@ -142,7 +142,7 @@ class Fleet:
         """A session was made from a row."""
         self._names[self._store.name(key_of(session))] = session
         if isinstance(row, Shared):
-            session.credentials = UNKNOWN_CREDENTIALS if row.aside.credentials else ""
+            session.credentials = row.aside.credentials
             session.left_at = row.aside.left_at
             session.elsewhere = bool(row.holders)
 
@@ -181,10 +181,17 @@ class Fleet:
             await self._store.forget([key_of(session)])
 
     async def _weigh(self, session: Session) -> Counsel:
-        key = key_of(session)
-        await self._store.speak_up(key)
-        await asyncio.sleep(SPEAK)
-        return self._counsel(await self._store.look(key), granted=True)
+        """What all have seen who live. While one of them is silent, nobody knows."""
+        key, question = key_of(session), secrets.token_hex(8)
+        await self._store.speak_up(key, question)
+        until = self._loop.time() + SPEAK
+        while True:
+            answered, found = await self._store.answered(question), await self._store.look(key)
+            if not isinstance(found, Shared) or answered.issuperset(found.holders):
+                return self._counsel(found, granted=True)
+            if self._loop.time() > until:
+                return Counsel(alone=True)
+            await asyncio.sleep(SPEAK / 20)
 
     async def _shake(self, session: Session, patience: float) -> Counsel:
         """Wait until this proxy may shake hands, or another has."""
@@ -304,10 +311,14 @@ class Fleet:
     def _told(self, name: str, by: str, *more: str) -> None:
         """Something about a session has changed; or somebody wants to know what is known of it."""
         session = self._names.get(name)
-        if session is None or by == self._store.proxy.id:
+        if by == self._store.proxy.id:
             return
         if more:
-            self._core.reporter.changed(session)
+            known = session is not None and not session.over and self._found(key_of(session)) is session
+            row = row_of(session, self._place) if session is not None and known else None
+            self._start(self._quietly(self._store.answer(name, more[0], row)))
+            return
+        if session is None:
             return
         if name in self._waiting:
             self._waiting[name].set()

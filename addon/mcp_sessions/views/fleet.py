@@ -86,10 +86,9 @@ async def _read(store: RedisStore, names: Sequence[bytes]) -> list[tuple[str, Sh
     for name in names:
         stored = await store.connection.command("HGETALL", name)
         free = await store.connection.command("SISMEMBER", f"{store.address.prefix}:free", name.rpartition(b":")[2])
-        flat = [part for pair in pairs(stored) for part in pair]
-        row = store.read([flat, []])
+        row = store.read([stored, []])
         if isinstance(row, Shared):
-            found.append(("" if free else dict(pairs(stored)).get(b"proxy", b"").decode(), row))
+            found.append(("" if free else stored.get(b"proxy", b"").decode(), row))
     return found
 
 

@@ -86,7 +86,9 @@ class Elsewhere:
         if session.over or session.standing.client is ClientSide.LEAVING:
             return  # its client's own DELETE is answered here
         if not counsel.left and session.standing.client is ClientSide.USING and session.last_used > counsel.over:
-            self._ledger.fire(session, Trigger.PROXY_DELETE_DONE, now, OVER)  # somebody turned up: it can be brought back
+            self._ledger.fire(
+                session, Trigger.PROXY_DELETE_DONE, now, OVER
+            )  # somebody turned up: it can be brought back
             return
         session.replaced = ()  # those are that proxy's to delete
         if not counsel.left:

@@ -16,7 +16,7 @@ from ..rows import Key, Row
 from ..store import FORGET_AFTER, Problem, Wanted
 from . import scripts
 from .coding import Aside, Over, Shared, hashed, mark_of, packed, packed_view, unpacked
-from .connection import Call, Connection
+from .connection import WRITING, Call, Connection
 from .url import Address
 
 SILENCE = 12.0
@@ -60,7 +60,7 @@ class RedisStore:
         """Told of sessions of which more is stored than this proxy knows."""
         self.opened: Callable[[], None] = lambda: None
         """Told when the server was found to be usable, and `secret` is known."""
-        self._ordered = Connection(address)
+        self._ordered = Connection(address, WRITING)
         self._turn = asyncio.Lock()
         self._left = False
 
@@ -252,9 +252,20 @@ class RedisStore:
         entered, *found = await self.connection.run(script, *told)
         return entered == 1, self.read(found[0]) if found else None
 
-    async def speak_up(self, key: Key) -> None:
-        """Have all who have seen a session write down what they know."""
-        await self._at_once(scripts.SPEAK, key)
+    async def speak_up(self, key: Key, question: str) -> None:
+        """Have all who have seen a session say what they know."""
+        await self._at_once(scripts.SPEAK, key, question)
+
+    async def answer(self, name: str, question: str, row: Row | None) -> None:
+        """Say what this proxy knows of a session, by its name in keys."""
+        view = packed_view(row, self.aside(row[:5])) if row is not None else ""
+        script, told = self._call(scripts.ANSWER, name, question, view)
+        await self.connection.run(script, *told)
+
+    async def answered(self, question: str) -> set[str]:
+        """Who has answered."""
+        found = await self.connection.command("SMEMBERS", f"{self.address.prefix}:a:{question}")
+        return {name.decode() for name in found}
 
     async def _at_once(self, script: str, key: Key, *told: str | bytes | float) -> Any:
         script, all_told = self._call(script, self.name(key), *told)
@@ -295,7 +306,9 @@ class RedisStore:
 
 
 def pairs(flat: Any) -> Iterator[tuple[Any, Any]]:
-    """The entries of a table, as Redis tells them from within a script."""
+    """The entries of a table, as a command tells them or a script."""
+    if isinstance(flat, dict):
+        return iter(flat.items())
     if flat and isinstance(flat[0], list):
         return iter(flat)
     return iter(list(zip(flat[::2], flat[1::2], strict=True)))

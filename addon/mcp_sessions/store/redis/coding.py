@@ -127,6 +127,7 @@ def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> 
     subscriptions = dict.fromkeys(
         [*held["subscriptions"], *(uri for view in views.values() for uri in view.subscriptions)]
     )
+    holders = [name[2:].decode() for name in stored if name.startswith(b"v:")]
     living = [view for name, view in others.items() if name in alive]
     latest = max(views.values(), key=lambda view: view.used, default=None)
     merged = Shared(
@@ -144,7 +145,7 @@ def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> 
         latest.credentials if latest is not None else "?",
         stored.get(b"sealed", b""),
     )
-    merged.holders = tuple(name for name in others if name in alive)
+    merged.holders = tuple(name for name in holders if name in alive and name != me)
     return merged
 
 

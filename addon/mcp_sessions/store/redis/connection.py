@@ -21,6 +21,9 @@ type Call = tuple[str, tuple[Value, ...]]
 PATIENCE = 2.0
 """Seconds that a command may take, and a connection."""
 
+WRITING = 5.0
+"""Seconds that what is written may take: nobody waits for it, and it may be much."""
+
 OLDEST = (7, 0)
 """The version that is asked for; Valkey began with 7.2."""
 
@@ -39,8 +42,10 @@ def digest(script: str) -> str:
 class Connection:
     """A few connections to one server. Commands of `run` may overtake each other."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: float | None = None) -> None:
+        """`patience`: seconds that a command may take, where that is not `PATIENCE`."""
         self.address = address
+        self._patience = patience
         self._client: redis.asyncio.Redis | None = None
         self._failed_at = float("-inf")
         self.round_trips = 0
@@ -63,7 +68,7 @@ class Connection:
         return redis.Redis(**options, retry=self._retry(redis.retry.Retry))
 
     def _options(self) -> dict[str, Any]:
-        patience = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
+        patience = {"socket_timeout": self._patience or PATIENCE, "socket_connect_timeout": PATIENCE}
         return {**self.address.options, **patience, "protocol": 3, "client_name": "mcp-sessions", "max_connections": 50}
 
     def _retry(self, kind: Any) -> Any:

@@ -21,6 +21,12 @@ local function have(h)
     redis.call('SADD', owned(me), h)
   end
 end
+-- Note that this proxy sees a session from now on: the others are told, once.
+local function join(h)
+  if redis.call('HSETNX', session(h), 'v:' .. me, '') == 1 then
+    redis.call('PUBLISH', P .. ':news', h .. ' ' .. me)
+  end
+end
 local function read(h, now, silence)
   return {redis.call('HGETALL', session(h)), redis.call('ZRANGEBYSCORE', P .. ':seen', now - silence, '+inf'),
     redis.call('GET', lease(h))}
@@ -98,6 +104,7 @@ local h = ARGV[3]
 if redis.call('SREM', P .. ':free', h) == 0 then return false end
 if redis.call('HEXISTS', session(h), 'row') == 0 then return false end
 have(h)
+join(h)
 return read(h, tonumber(ARGV[4]), tonumber(ARGV[5]))
 """
 )
@@ -109,6 +116,7 @@ CLAIM = (
 local h = ARGV[3]
 if redis.call('HEXISTS', session(h), 'row') == 0 then return false end
 have(h)
+join(h)
 return read(h, tonumber(ARGV[4]), tonumber(ARGV[5]))
 """
 )
@@ -208,7 +216,22 @@ return {1}
 SPEAK = (
     _COMMON
     + """
--- Have all who have seen a session write down what they know: its hash.
-return redis.call('PUBLISH', P .. ':news', ARGV[3] .. ' ' .. me .. ' ?')
+-- Have all who have seen a session say what they know: its hash, a name for the question.
+return redis.call('PUBLISH', P .. ':news', ARGV[3] .. ' ' .. me .. ' ' .. ARGV[4])
+"""
+)
+
+ANSWER = (
+    _COMMON
+    + """
+-- Say what this proxy knows of a session: its hash, the name of the question, the view, or nothing.
+local h = ARGV[3]
+if ARGV[5] == '' then
+  redis.call('HDEL', session(h), 'v:' .. me)
+elseif redis.call('HEXISTS', session(h), 'row') == 1 then
+  redis.call('HSET', session(h), 'v:' .. me, ARGV[5])
+end
+redis.call('SADD', P .. ':a:' .. ARGV[4], me)
+return redis.call('PEXPIRE', P .. ':a:' .. ARGV[4], 10000)
 """
 )
