@@ -39,7 +39,7 @@ def test_what_is_printed_and_whether_anything_is_owed(capsys: pytest.CaptureFixt
     assert "lives, heard of 0 s ago; has 2 alive" in shown
     assert "dead, heard of 0 s ago; has 1 left" in shown
     assert "under way: 1\n" in shown
-    assert "owed, and nobody sees to it: 1\n  an-id-of example.com: left" in shown
+    assert "owed, and nobody sees to it: 1\n  an-id- example.com: left" in shown
     assert "an-id-of-some-length" not in shown
 
 
