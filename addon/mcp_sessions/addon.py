@@ -196,6 +196,7 @@ class McpSessions:
         self.identifying.start()
         self.identifying.watch([client for client in self.core.ledger.clients.values() if not client.gone])
         self._tasks.start(self.checking.watch())
+        self._tasks.start(self.exchanges.in_use.watch())
         self._remember()
         for view in self.views:
             view.running()

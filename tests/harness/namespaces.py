@@ -41,5 +41,10 @@ def two_hosts() -> Iterator[tuple[list[str], list[str]]]:
                 _ip("netns", "del", name)
 
 
+def cut(host: list[str]) -> None:
+    """Let nothing pass any more between a host, given by its command, and the other."""
+    _ip("-n", host[-1], "link", "set", "mcp0", "down")
+
+
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)

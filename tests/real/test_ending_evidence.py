@@ -14,7 +14,7 @@ from harness import namespaces
 from harness.environments import PEERS
 from harness.mini_mcp import MiniMcp
 from harness.process import Process
-from harness.proxy import Mitmdump
+from harness.proxy import ADDON, Mitmdump
 from harness.session_client import SessionClient
 
 pytestmark = pytest.mark.real
@@ -101,10 +101,15 @@ async def test_a_stream_that_the_server_ends_is_no_evidence(scripted, mitmdump, 
     assert proxy.logged("no connection and no request")
 
 
-async def test_a_stream_that_the_proxy_ends_is_no_evidence(scripted, mitmdump, client_of):
+async def test_a_stream_that_the_proxy_ends_is_no_evidence(scripted, mitmdump, client_of, tmp_path):
+    """Where mitmproxy's watchdog can't be told that a quiet stream is in use."""
+    other = tmp_path / "other.py"
+    other.write_text(HIDDEN)
     server = await scripted(MiniMcp())
     proxy = await mitmdump(
-        server.port, options=BLIND | {"tcp_timeout": 2, "mcp_end_after_idle": 4, "connection_strategy": "lazy"}
+        server.port,
+        options=BLIND | {"tcp_timeout": 2, "mcp_end_after_idle": 4, "connection_strategy": "lazy"},
+        script=[other, ADDON],
     )
     client = await client_of(proxy.url)
     session = await client.open()
@@ -114,6 +119,33 @@ async def test_a_stream_that_the_proxy_ends_is_no_evidence(scripted, mitmdump, c
     gone = await deleted(server, session, 30)
     assert gone.at - ended >= 3
     await proxy.wait_log("closed .*no connection and no request")
+    assert proxy.logged("quiet calls are cut")
+
+
+HIDDEN = """
+from mitmproxy.proxy.server import TimeoutWatchdog as Dog, ConnectionHandler
+heard, init = Dog.register_activity, ConnectionHandler.__init__
+def __init__(self, context):
+    init(self, context)
+    dog = self.timeout_watchdog
+    dog.register_activity = lambda: heard(dog)
+ConnectionHandler.__init__ = __init__
+del Dog.register_activity
+"""
+
+
+async def test_a_stream_that_was_quiet_for_long_is_aborted_like_any_other(scripted, mitmdump, client_of):
+    server = await scripted(MiniMcp())
+    proxy = await mitmdump(server.port, options=BLIND | {"tcp_timeout": 1, "mcp_end_after_idle": 600})
+    client = await client_of(proxy.url)
+    session = await client.open()
+    await client.do("stream")
+    await asyncio.sleep(4)
+    assert server.open_connections, "in use"
+    assert not deletes(server)
+    await client.process.kill()
+    await deleted(server, session)
+    await proxy.wait_log("closed .*stream aborted by its client")
 
 
 async def test_a_client_that_was_given_up_too_early_is_brought_back(scripted, mitmdump, client_of):
@@ -165,3 +197,28 @@ async def test_a_client_on_another_host(started):
     assert (await live.do("call x")).startswith("200")
     assert sum('"method": "DELETE"' in line for line in server.lines) == 1
     assert other != session
+
+
+async def test_a_client_that_vanishes_without_a_word_is_noticed_and_not_taken_for_one_that_hung_up(started):
+    reason = namespaces.missing()
+    if reason:
+        pytest.skip(reason)
+    near, far = started.enter_context(namespaces.two_hosts())
+    server = await started.enter_async_context(
+        Process([*near, sys.executable, PEERS / "scripted_server.py"], name="scripted_server.py")
+    )
+    ready = await server.wait_line(r"^READY (http://\S+:(\d+))/mcp", 20)
+    InNamespace.within = near
+    options = {"tcp_timeout": 2, "mcp_end_after_stream": 1, "mcp_end_after_idle": 4}
+    proxy = await started.enter_async_context(InNamespace(int(ready[2]), options=options))
+    url = f"http://{namespaces.NEAR}:{proxy.port}/mcp"
+    client = await started.enter_async_context(SessionClient(url, within=far))
+    session = await client.open()
+    await client.do("stream")
+    await asyncio.sleep(3)
+    assert len(proxy.logged("client disconnect")) == 2, "the connections of its handshake"
+    namespaces.cut(far)
+    await proxy.wait_log("client disconnect", 30, count=3)
+    line = await server.wait_line(r'^(\{.*"method": "DELETE".*)', 15)
+    assert json.loads(line[1])["session"] == session
+    await proxy.wait_log("closed .*no connection and no request for 4 s")

@@ -25,6 +25,7 @@ from .arriving import Arriving, Memory
 from .effects import Effects
 from .flows import Live, address, dialled, exchange_of, note_route, set_session_id, target_of
 from .identification import Identifying
+from .in_use import InUse
 from .metadata import PRESENTED
 from .outbound import OwnRequests
 from .streams import StreamReader, content
@@ -75,6 +76,7 @@ class Exchanges:
         self.ends: Callable[[], bool] = lambda: False
         """Whether mitmproxy itself is about to end."""
         self._long_said = False
+        self.in_use = InUse(self.live)
         self.answers = Answers(core, effects, own, tasks, self._over)
         self._effects = effects
         self._onlookers = onlookers
@@ -274,8 +276,12 @@ class Exchanges:
     def _finish_of(self, live: Live, by_client: bool) -> Finish:
         if not by_client:
             return Finish.SERVER
+        if self.ends():
+            return Finish.PROXY
+        if self.in_use.works:
+            return Finish.PROXY if self.in_use.vanished(live.flow.client_conn) else Finish.CLIENT
         last = max(live.x.connection.last_active, live.reader.read_at if live.reader else 0.0)
-        if self.ends() or clock.now() - last >= ctx.options.tcp_timeout - 1:
+        if clock.now() - last >= ctx.options.tcp_timeout - 1:
             return Finish.PROXY  # it was mitmproxy that closed the connection
         return Finish.CLIENT
 
