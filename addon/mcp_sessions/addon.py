@@ -26,6 +26,7 @@ from .proxy.effects import Effects
 from .proxy.exchanges import Exchanges
 from .proxy.failing import described, fail_open
 from .proxy.flows import Live
+from .proxy.hosts import Hosts
 from .proxy.identification import Identifying
 from .proxy.metadata import OWN
 from .proxy.outbound import OwnRequests
@@ -77,7 +78,7 @@ class McpSessions:
         """Flows that were read from a file."""
         self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._uninstall: Callable[[], None] | None = None
-        self._strategy = Strategy()
+        self._strategy, self._hosts = Strategy(), Hosts()
         self._running = False
         self._refused = False
         self.checking = Checking(lambda flow_id: self.exchanges.flow_of(flow_id), _judged)
@@ -146,6 +147,8 @@ class McpSessions:
             self._refuse([str(e)])
 
     def _configure(self, updated: set[str]) -> None:
+        if self._running and "mode" in updated:
+            self._hosts.keep()
         if self._refused or not any(name.startswith("mcp_") for name in updated):
             return
         try:
@@ -211,8 +214,10 @@ class McpSessions:
                 "so that their progress arrives at the end"
             )
         self._connect_late(possible=self._uninstall is not None)
+        self._hosts.keep()
         ledger = "off, for saved flows are read" if self._reads else self._ledger
-        logger.info(started(self.settings, ledger, late=self._strategy.changed, page=self.shown.page))
+        changed = (self._strategy.said, self._hosts.said)
+        logger.info(started(self.settings, ledger, changed=changed, page=self.shown.page))
 
     def _succeed(self) -> None:
         """When the script was loaded anew, go on where the instance before this one was stopped a moment ago."""
@@ -231,6 +236,7 @@ class McpSessions:
             self._uninstall()
             self._uninstall = None
             self._strategy.undo()
+        self._hosts.undo()
         self._tasks.cancel()
         self.identifying.close()
         for view in self.views:
@@ -306,6 +312,7 @@ class McpSessions:
     @fail_open
     def requestheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """The head of a request was read; without a place in the HTTP layer this is the last before it goes out."""
+        self._hosts.name(flow)
         return self.mcp_streamed(flow) if flow.request.stream and not self._uninstall else None
 
     @fail_open

@@ -5,7 +5,8 @@ import mcp.types as types
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from serving import arguments, serve
+from mcp.server.transport_security import TransportSecuritySettings
+from serving import arguments, guard, serve
 from tools import QUESTION_SCHEMA, RESOURCES, Memory, run_tool
 
 
@@ -105,6 +106,11 @@ async def set_level(level):
 if __name__ == "__main__":
     options = arguments()
     serve(
-        StreamableHTTPSessionManager(server, json_response=options.json, session_idle_timeout=options.idle_timeout),
+        StreamableHTTPSessionManager(
+            server,
+            json_response=options.json,
+            session_idle_timeout=options.idle_timeout,
+            security_settings=guard(TransportSecuritySettings),
+        ),
         options,
     )

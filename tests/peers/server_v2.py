@@ -7,8 +7,9 @@ import mcp_types as types
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ToolsListChanged
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from serving import arguments, serve
+from serving import arguments, guard, serve
 from tools import QUESTION_SCHEMA, RESOURCES, Memory, run_tool
 
 # Logging and sampling are deprecated, and exactly what is to be tested.
@@ -152,6 +153,11 @@ server = FullServer(
 if __name__ == "__main__":
     options = arguments()
     serve(
-        StreamableHTTPSessionManager(server, json_response=options.json, session_idle_timeout=options.idle_timeout),
+        StreamableHTTPSessionManager(
+            server,
+            json_response=options.json,
+            session_idle_timeout=options.idle_timeout,
+            security_settings=guard(TransportSecuritySettings),
+        ),
         options,
     )

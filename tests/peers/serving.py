@@ -47,6 +47,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def guard(settings):
+    """The SDK's settings that refuse whoever names another host than this one, if that is asked for."""
+    return settings(allowed_hosts=["127.0.0.1:*", "localhost:*"]) if os.environ.get("PEER_GUARDED") else None
+
+
 def serve(manager, options: argparse.Namespace) -> None:
     """Serve the session manager until the process is ended."""
 

@@ -65,3 +65,16 @@ def test_a_large_set_is_not_kept() -> None:
     large = ((b"cookie", b"x" * CACHED_SET),)
     assert header_map(large) is not header_map(large)
     assert not headers._cache
+
+
+def test_who_asks_and_whom_stays_what_it_was_at_first() -> None:
+    def carried(before: headers.Fields, *fields: tuple[bytes, bytes]) -> headers.Fields:
+        return headers.carried_on(before, HeaderMap(fields))
+
+    page, other, first, later = (b"Origin", b"http://a"), (b"origin", b"http://b"), (b"X-Key", b"1"), (b"X-Key", b"2")
+    before = carried((), (b"Accept", b"*/*"), page, first)
+    assert before == (page, first)
+    assert carried(before, page, later) == (page, later)
+    assert carried(before, other, later) == (later, page)
+    assert carried(before, later) == (later, page)
+    assert carried((first,), other, later) == (later,)

@@ -70,7 +70,7 @@ class Belonging:
         if session not in self._ending.evidence:
             self._ending.evidence.watch(session, x.at)
         session.credentials = x.credentials
-        carried = h.carried_over(x.headers)
+        carried = h.carried_on(session.fields, x.headers)
         if carried is not session.fields:
             session.fields = carried
             self._say_left_out(x)

@@ -15,9 +15,9 @@ class Strategy:
         self._before: str | None = None
 
     @property
-    def changed(self) -> bool:
-        """Whether it is another than the user's."""
-        return self._before is not None
+    def said(self) -> str:
+        """What it is and why, if it is another than the user's; empty otherwise."""
+        return "connection_strategy=lazy so that calls can wait for a server" if self._before is not None else ""
 
     def lazy(self) -> None:
         """Have it connect when a request was read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from .. import __version__
@@ -30,11 +30,11 @@ class Chosen(Protocol):
         """The level from which on rules are judged."""
 
 
-def started(chosen: Chosen, ledger: object, *, late: bool, page: str) -> str:
+def started(chosen: Chosen, ledger: object, *, changed: Iterable[str], page: str) -> str:
     """Say it, in one line.
 
-    `ledger`: where sessions are remembered, as it may be printed; None for nowhere. `late`: mitmproxy was told to
-    connect to servers only when a request was read, so that clients can wait for them.
+    `ledger`: where sessions are remembered, as it may be printed; None for nowhere. `changed`: what of mitmproxy's
+    options is not as the user has left it, and why.
     """
     words = [
         f"recovery {chosen.mcp_recover}",
@@ -42,8 +42,7 @@ def started(chosen: Chosen, ledger: object, *, late: bool, page: str) -> str:
         f"ledger {ledger or 'off'}",
         judged(chosen.silenced, chosen.level),
     ]
-    if late:
-        words.append("connection_strategy=lazy so that calls can wait for a server")
+    words += [what for what in changed if what]
     if page:
         words.append(f"page {page}")
     return f"mcp: mitmproxy-mcp-sessions {__version__}: {', '.join(words)}"

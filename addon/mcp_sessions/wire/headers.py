@@ -67,6 +67,9 @@ OF_ONE_MESSAGE = frozenset(
 )
 """Headers that belong to a single message and are never carried over to a request of the proxy's own."""
 
+ADDRESSED = frozenset({"host", "origin", "referer", "sec-fetch-site"})
+"""Headers that say from where, and whom, somebody asks: by these a server refuses pages of other sites."""
+
 _EXCLUDED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
 """A weight of nothing in a media range (RFC 9110, 12.4.2)."""
 
@@ -212,6 +215,24 @@ def carried_over(headers: HeaderMap) -> Fields:
         carried = headers.memo["carried"] = _fitting(wanted)
         headers.memo["left out"] = len(wanted) - len(carried)
     return carried
+
+
+def carried_on(before: Fields, headers: HeaderMap) -> Fields:
+    """What requests of the proxy's own take from a client's next request: the same, but who asks and whom stays.
+
+    A later request may name a page or a host that the server refuses, and nobody is to be refused for that.
+    """
+    carried = carried_over(headers)
+    if carried is before or not before:
+        return carried
+    wanted = _addressed(before)
+    if wanted == _addressed(carried):
+        return carried
+    return (*(field for field in carried if _lower(field[0]) not in ADDRESSED), *wanted)
+
+
+def _addressed(fields: Fields) -> Fields:
+    return tuple(field for field in fields if _lower(field[0]) in ADDRESSED)
 
 
 def left_out(headers: HeaderMap) -> int:
