@@ -137,11 +137,13 @@ class World(Driver):
     ) -> Session:
         """A client opens a session."""
         params = {"protocolVersion": LATEST, "capabilities": {}, "clientInfo": {"name": name, "version": "1"}}
-        x, _ = self.send(request("initialize", params), peer=peer, headers={"mcp-protocol-version": None})
-        self.answer(x, 200, initialized(x.message.id if x.message else 0, capabilities), session=session)
+        opening, _ = self.send(request("initialize", params), peer=peer, headers={"mcp-protocol-version": None})
+        self.answer(
+            opening, 200, initialized(opening.message.id if opening.message else 0, capabilities), session=session
+        )
         x, _ = self.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, session=session, peer=peer)
         self.answer(x, 202)
-        return self.session(session)
+        return opening.opened or self.session(session)
 
     def session(self, session_id: str) -> Session:
         """The session that a client knows by this id."""

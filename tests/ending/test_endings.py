@@ -523,13 +523,17 @@ def test_what_was_ended_by_hand_is_said_to_be() -> None:
     assert x.verdict == "session ended by hand (the session is stuck)"
 
 
-def test_who_waits_for_a_session_that_is_known_no_more_is_let_go() -> None:
+def test_who_waits_for_a_session_that_is_known_no_more_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     session = world.open("one-session-for-all", peer=Peer(token="mine"))
     x, _ = world.call("one-session-for-all", peer=Peer(token="mine"))
     world.lose(x)
-    # The server gives the same id to somebody else.
-    other = world.open("one-session-for-all", peer=Peer(pid=None, host="10.0.0.7", token="other", connection="c7"))
-    assert other is not session
+    other = Peer(pid=None, host="10.0.0.7", token="other", connection="c7")
+    # The server gives the same id to somebody else: that takes nothing from anybody.
+    assert world.open("one-session-for-all", peer=other) is not session
+    assert not world.released()
+    # But for a third there is no room.
+    monkeypatch.setattr("mcp_sessions.core.ledger.SESSION_LIMIT", 2)
+    world.open("another-session", peer=other)
     assert [release.exchange for release in world.released()] == [x]
     assert not world.core._recovery.attempts

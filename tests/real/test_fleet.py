@@ -36,15 +36,20 @@ async def test_what_one_has_brought_back_all_honour(scripted, fleet, client_of):
     assert initializes(server) == 2
     assert len(server.requests(rpc="tools/call")) == 5  # one of them was refused: no other needed to be
     # For this client only.
-    for proxy in (one, two, three):
+    for number, proxy in enumerate((one, two, three), 3):
         other = await client_of(proxy.url, token="another")
         await other.do(f"use {session}")
-        assert (await other.do("call stolen")).startswith("404")
-    assert initializes(server) == 2
+        # Whoever comes with other credentials has a session of his own.
+        assert (await other.do("call stolen")).startswith("200")
+        assert server.requests(rpc="tools/call")[-1].session == f"session-{number}"
+        assert initializes(server) == number
+        await other.process.kill()
+        await until(lambda number=number: f"session-{number}" in deletes(server))
     await client.process.kill()
-    await until(lambda: len(deletes(server)) == 2)
+    await until(lambda: len(deletes(server)) == 5)
     await asyncio.sleep(1.5)
-    assert sorted(deletes(server)) == [session, "session-2"]  # the id that was lost is discarded, too: once
+    # The id that was lost is discarded, too: once.
+    assert sorted(deletes(server)) == [session, *(f"session-{number}" for number in range(2, 6))]
     assert not mini.sessions
 
 

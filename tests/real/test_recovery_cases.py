@@ -393,9 +393,7 @@ async def test_changed_tools_are_the_first_event_of_the_next_stream(
 # Whose session it is
 
 
-async def test_a_stranger_gets_what_the_server_says(
-    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
-) -> None:
+async def test_a_stranger_is_not_let_in(scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw) -> None:
     mini = MiniMcp()
     server = await scripted(mini)
     proxy = await mitmdump(server.port, options={"mcp_identify": "off"})
@@ -405,11 +403,14 @@ async def test_a_stranger_gets_what_the_server_says(
     await client.call("echo", {"text": "x"})
 
     stranger = await raw_client(proxy.url, headers={"Authorization": "Bearer other"})
-    answer = await stranger.call("echo", {"text": "stolen"}, session=client.session)
+    await stranger.call("echo", {"text": "stolen"}, session=client.session)
 
-    assert answer.status == 404
-    assert len(server.requests(rpc="initialize")) == 2
+    # He may be the client, with a token that was renewed: he has a session of his own, if the server gives him one.
+    opened = server.requests(rpc="initialize")
+    assert [request.headers["authorization"] for request in opened] == ["Bearer mine", "Bearer mine", "Bearer other"]
     assert (await client.call("echo", {"text": "mine"})).text == "mine"
+    mine, stolen, again = [request.session for request in server.requests(rpc="tools/call") if request.status == 200]
+    assert mine == again != stolen
 
 
 async def test_the_handshake_uses_the_credentials_of_the_refused_request(

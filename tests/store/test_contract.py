@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from mcp_sessions.core.credentials import Fingerprints
 from mcp_sessions.core.recovery.server_state import SUBSCRIPTION_LIMIT, URI_LIMIT, Held
 from mcp_sessions.core.session import PARAMETERS_LIMIT
 from mcp_sessions.core.states import ClientSide, Reason, ServerSide, Why
 from mcp_sessions.store import Store
 from mcp_sessions.store.rows import Row, row_of
 from mcp_sessions.store.store import FORGET_AFTER
+from mcp_sessions.wire.headers import HeaderMap
 
 from .backends import BACKENDS, Backend
 from .samples import ENDPOINT, NOW, PLACE, a_client, a_row, a_session
@@ -271,6 +273,27 @@ async def test_nothing_secret_is_stored(backend: Backend) -> None:
     assert b"SECRET" not in backend.everything()
     one.leave([row_of(session, PLACE)], [], WITHIN)
     assert b"SECRET" not in backend.everything()
+
+
+async def test_the_key_of_credentials_is_one_for_all_and_outlives_them(backend: Backend) -> None:
+    one, two = await opened(backend), await opened(backend)
+    assert len(one.credentials_key) >= 16
+    assert one.credentials_key == two.credentials_key
+    one.leave([], [], WITHIN)
+    two.leave([], [], WITHIN)
+    assert (await opened(backend)).credentials_key == one.credentials_key
+
+
+async def test_of_credentials_a_hash_is_stored(backend: Backend) -> None:
+    one, fingerprints = await opened(backend), Fingerprints()
+    fingerprints.key = one.credentials_key
+    found = fingerprints.of(HeaderMap(((b"authorization", b"Bearer SECRET"),)))
+    row = row_of(a_session(credentials=found), PLACE, fingerprints)
+    await one.write([row, row_of(a_session("another", credentials=""), PLACE, fingerprints)])
+    assert found.encode() not in backend.everything()
+    one.leave([], [], WITHIN)
+    taken = {row.client_id: row.credentials for row in await (await opened(backend)).take_over()}
+    assert taken == {"an-id": row.credentials, "another": ""}
 
 
 async def test_a_call_that_is_given_up(backend: Backend) -> None:

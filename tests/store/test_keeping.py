@@ -16,6 +16,7 @@ import pytest
 from mcp_sessions.core import ledger
 from mcp_sessions.core.client import Client
 from mcp_sessions.core.core import Core
+from mcp_sessions.core.credentials import Fingerprints
 from mcp_sessions.core.decisions import Send
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.reporter import Reporter
@@ -39,6 +40,7 @@ class Fake:
 
     silence = SILENCE
     shared = False
+    credentials_key = b"of all"
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.free = {row[:5]: row for row in rows}
@@ -526,10 +528,10 @@ async def test_an_error_in_here_is_told_and_the_rest_goes_on(
 ) -> None:
     store = Fake()
 
-    def row_of(session: Session, place: Place) -> Row:
+    def row_of(session: Session, place: Place, fingerprints: Fingerprints) -> Row:
         if session.client_id == "bad":
             raise AttributeError
-        return rows.row_of(session, place)
+        return rows.row_of(session, place, fingerprints)
 
     monkeypatch.setattr(module, "row_of", row_of)
     async with running(store) as shell:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mcp_sessions.core.ledger import Ledger
-from mcp_sessions.core.session import Session
+from mcp_sessions.core.session import UNKNOWN_CREDENTIALS, Session
 from mcp_sessions.core.states import ClientSide, ServerSide, State, Why
 from mcp_sessions.store import Row, SqliteStore
 from mcp_sessions.store.rows import session_of
@@ -174,6 +174,7 @@ def test_all_else(name: str, rows: dict[str, Row]) -> None:
     assert (again.requests, again.answered, again.answered_before) == (3, 2, 2)
     assert again.revision == "2025-11-25"
     assert again.opened_by == ("unknown" if name == "unseen" else "client")
+    assert again.credentials == UNKNOWN_CREDENTIALS
     if name == "unseen":
         assert (again.initialize, again.answer) == (None, None)
     else:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sessions.core.client import ClientKey
+from mcp_sessions.core.credentials import Fingerprints
 from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.ledger import Ledger
 from mcp_sessions.core.recovery.server_state import Held
@@ -68,8 +69,40 @@ def test_a_session_survives(
     assert row_of(again, PLACE) == row
     assert again.standing is session.standing
     assert (again.held, again.initialize, again.reason) == (session.held, parameters, session.reason)
-    assert (again.watched_from, again.credentials, again.fields) == (7.0, UNKNOWN_CREDENTIALS, ())
+    assert (again.watched_from, again.credentials, again.fields) == (7.0, "", ())
     assert again.url == "https://example.com:443/mcp"
+
+
+def test_credentials_are_known_again_and_by_the_same_key_alone() -> None:
+    mine, others = Fingerprints(), Fingerprints()
+    mine.key, others.key = b"mine", b"others"
+    one, two = (mine.of(HeaderMap(((b"authorization", token),))) for token in (b"Bearer 1", b"Bearer 2"))
+    row = row_of(a_session(credentials=one), PLACE, mine)
+    assert row.credentials
+    assert row.credentials != row_of(a_session(credentials=one), PLACE, others).credentials
+    again, _ = session_of(row, Ledger(), PLACE.gone, 0)
+    assert mine.same(again.credentials, one)
+    assert not mine.same(again.credentials, two)
+    assert not mine.same(again.credentials, "")
+    assert not others.same(again.credentials, one)
+    assert row_of(again, PLACE, mine) == row, "also if it is not used"
+    without, _ = session_of(row_of(a_session(credentials=""), PLACE, mine), Ledger(), PLACE.gone, 0)
+    assert mine.same(without.credentials, "")
+    assert not mine.same(without.credentials, one)
+
+
+@pytest.mark.parametrize("keyless", [True, False])
+def test_credentials_that_were_not_written_down_are_nobodys(keyless: bool) -> None:
+    fingerprints = Fingerprints()
+    row = row_of(a_session(credentials="SECRET"), PLACE)
+    assert row.credentials is None
+    assert "SECRET" not in str(row)
+    fingerprints.key = b"" if keyless else b"key"
+    again, _ = session_of(row, Ledger(), PLACE.gone, 0)
+    assert again.credentials == UNKNOWN_CREDENTIALS
+    assert not fingerprints.same(again.credentials, "")
+    assert not fingerprints.same(again.credentials, "SECRET")
+    assert row_of(again, PLACE, fingerprints) == row
 
 
 def test_what_was_under_way_begins_again() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..wire import headers as h
 from ..wire.jsonrpc import Message
 from ..wire.text import counted, printable
+from .claims import Claims
 from .client import Client
 from .ending.ending import Ending
 from .exchange import Exchange
@@ -18,7 +19,7 @@ from .records import Weight
 from .recovery import handshake
 from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
-from .session import ID_LIMIT, UNKNOWN_CREDENTIALS, Session, packed
+from .session import ID_LIMIT, Session, packed
 from .states import ClientSide, Trigger
 
 CROWDED_EVERY = 60.0
@@ -28,8 +29,9 @@ CROWDED_EVERY = 60.0
 class Belonging:
     """Enters sessions into the ledger, and notes who uses them. The time is the reporter's."""
 
-    def __init__(self, ledger: Ledger, reporter: Reporter, ending: Ending) -> None:
+    def __init__(self, ledger: Ledger, claims: Claims, reporter: Reporter, ending: Ending) -> None:
         self._ledger = ledger
+        self._claims = claims
         self._reporter = reporter
         self._ending = ending
         self._long_said = False
@@ -53,12 +55,8 @@ class Belonging:
             self._crowded_until = now + CROWDED_EVERY
             self._reporter.change(session, "forgotten", "there are too many sessions", weight=Weight.WARNING)
 
-    def found(self, x: Exchange) -> Session | None:
-        """The session that a request means by its id, whoever sends it."""
-        return self._ledger.find(x.endpoint, x.presented) if x.presented else None
-
     def use(self, session: Session, x: Exchange) -> None:
-        """The client of this request uses a session."""
+        """The client of this request, who is the session's, uses it."""
         ledger = self._ledger
         if ledger.own(session, x.client, x.at):
             self._reporter.changed(session)
@@ -69,7 +67,9 @@ class Belonging:
         ledger.touched[session] = None
         if session not in self._ending.evidence:
             self._ending.evidence.watch(session, x.at)
-        session.credentials = x.credentials
+        if session.credentials != x.credentials:
+            session.credentials = x.credentials
+            ledger.place(session.endpoint, x.at).renew(session, (x.client.host, x.credentials))
         carried = h.carried_on(session.fields, x.headers)
         if carried is not session.fields:
             session.fields = carried
@@ -85,19 +85,64 @@ class Belonging:
             self._large_said = True
             self._reporter.action(f"not kept, for want of room: {counted(count, 'header')}", x, Weight.WARNING)
 
-    def first_seen(self, x: Exchange) -> None:
+    def works(self, x: Exchange) -> Session | None:
+        """The session in which a request was answered with success; a stranger is its client by that. None if none."""
+        session = x.session
+        if session is not None and not x.stranger:
+            return session
+        if x.presented is None or not self.keeps(x.presented, x) or (x.stranger and _fails(x)):
+            return None
+        session = session or self._claims.meant(x)
+        if session is None:
+            self._first_seen(x)
+            return None
+        if x.stranger and session.mapped:
+            return None  # what the server knows by that id now is not this session
+        x.stranger, x.akin = False, None
+        x.session, x.generation = session, session.generation
+        self.use(session, x)
+        return session
+
+    def _first_seen(self, x: Exchange) -> None:
         """A session that the ledger does not know works."""
         session = self.presume(x)
         session.answered = 1
         self._reporter.change(session, "first seen", "opened before the proxy saw it", x)
+
+    def look_again(self, x: Exchange) -> None:
+        """It may be known by now which process is behind the connection of a stranger: then it may be no stranger."""
+        client = x.connection.client
+        if client is None or client is x.client or not client.is_process:
+            return
+        x.client = client
+        session = self._claims.meant(x)
+        if session is not None and not x.stranger:
+            x.session = session
+            x.generation = session.generation - 1 if session.mapped else session.generation  # it went out as it came
+            self.use(session, x)
+
+    def lost(self, x: Exchange) -> Session:
+        """The session that a refused request was to be in: perhaps one that nobody knew of, or a stranger's own."""
+        if x.akin is not None:
+            return self._claims.apart(x)
+        return x.session or self._presume_lost(x)
+
+    def accepted(self, session: Session, x: Exchange) -> None:
+        """The server has accepted a stranger who is to have a session of his own: it is entered."""
+        means = x.akin
+        self._claims.accepted(session, x)
+        self._enter(session, x)
+        if means is not None and means.held is not None and session.held is None:
+            what = "what it held: other credentials were used then"
+            self._reporter.change(session, "not restored in full", what, x, Weight.WARNING)
 
     def opened(self, x: Exchange, assigned: str) -> Session | None:
         """A 2xx answer to `initialize` carries an id: that is a session, if it can be kept."""
         if not self.keeps(assigned, x):
             return None
         now = self._reporter.now
-        existing = self._ledger.find_by_server_id(x.endpoint, assigned)
-        if existing is not None and not existing.over and made_for(existing, x):
+        existing = self._claims.known(x, assigned)
+        if existing is not None and not existing.over:
             self._ledger.fire(existing, Trigger.REINITIALIZED, now)
             existing.note(now, "initialized again")
             self.use(existing, x)
@@ -130,24 +175,19 @@ class Belonging:
         session.revision = printable(version) if isinstance(version, str) else session.revision
         self._reporter.change(session, "opened", f"revision {session.revision}", x)
 
-    def presume_lost(self, x: Exchange) -> Session:
-        """A session that is lost and was opened before the proxy saw it."""
-        known = self.known_meanwhile(x)
-        if known is not None:
+    def _presume_lost(self, x: Exchange) -> Session:
+        """A session that is lost and was opened before the proxy saw it, unless it is known by now."""
+        known = self._claims.meant(x)
+        if known is not None and x.akin is not None:
+            return self._claims.apart(x)
+        if known is not None and not x.stranger:
+            x.session = known
+            self.use(known, x)
             return known
         session = self.presume(x)
         session.revision, params = handshake.presumed(x.headers)
         session.parameters = packed(params)
         self._reporter.change(session, "first seen", "lost, and opened before the proxy saw it", x, Weight.WARNING)
-        return session
-
-    def known_meanwhile(self, x: Exchange) -> Session | None:
-        """The session that was not known when the request came, and is by now: others have used it, too."""
-        session = self.found(x)
-        if session is None or not made_for(session, x):
-            return None
-        x.session = session
-        self.use(session, x)
         return session
 
     def presume(self, x: Exchange) -> Session:
@@ -163,7 +203,10 @@ class Belonging:
         return session
 
     def _enter(self, session: Session, x: Exchange) -> None:
-        self._ledger.open(session, self._reporter.now)
+        before = self._claims.own(x, session.client_id)
+        if before is not None:
+            self._ledger.evict(before)
+        self._ledger.open(session, self._reporter.now, (x.client.host, x.credentials))
         self.use(session, x)
         x.opened = session
         session.note(self._reporter.now, "opened", f"by {x.client.label}", session.state)
@@ -182,10 +225,7 @@ def _shared(info: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return MappingProxyType(dict(info))
 
 
-def made_for(session: Session, x: Exchange) -> bool:
-    """Whether a session is this client's: the same process, or the same address with the same credentials."""
-    if x.client in session.owners:
-        return True
-    if session.credentials not in (x.credentials, UNKNOWN_CREDENTIALS):
-        return False
-    return any(owner.host == x.client.host for owner in session.owners)
+def _fails(x: Exchange) -> bool:
+    """Whether an answer says of itself that it is none: a stranger is not accepted by that."""
+    message = x.answer.first if x.answer is not None else None
+    return message is not None and message.error is not None

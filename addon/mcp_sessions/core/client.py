@@ -33,8 +33,7 @@ class ProcessLike(Protocol):
 class ClientKey(NamedTuple):
     """What makes two connections belong to one client.
 
-    A process is known by pid and start time. Anybody else by host, `User-Agent` and credentials together, as a keyed
-    hash that means nothing outside this process.
+    A process is known by pid and start time. Anybody else by host, `User-Agent` and hashed credentials together.
     """
 
     pid: int = 0

@@ -15,7 +15,8 @@ from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import UNREAD, Body, Kind, parse
 from ..wire.revision import Era, era, is_stateless
 from ..wire.sse import Event
-from .belonging import Belonging, introduce, made_for
+from .belonging import Belonging, introduce
+from .claims import Claims
 from .client import Client, Connection, ProcessLike
 from .credentials import Fingerprints
 from .decisions import DELIVER, PASS, Ask, Decision, Deliver, Effect, Forward, Head, Outcome, Tag
@@ -51,10 +52,12 @@ class Core:
         self._outbox = Outbox()
         self.fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
+        self._claims = Claims(self.ledger, self.fingerprints)
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self.senders = Senders(self.ledger, self.ending.carries)
-        self._belonging = Belonging(self.ledger, reporter, self.ending)
+        self._belonging = Belonging(self.ledger, self._claims, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
+        self._recovery.shaking.accepted = self._belonging.accepted
         self._unreachable = Unreachable(policy, reporter, self._outbox)
 
     # What the shell asks after every input
@@ -92,7 +95,8 @@ class Core:
         """A request that is MCP has arrived. What is to be found out before it is told as `requested`, if anything."""
         self._at(now)
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
-        return self.senders.ask(x)
+        x.credentials = self._claims.credentials(x)
+        return self.senders.ask(x, plain=self._claims.plain(x))
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""
@@ -101,13 +105,10 @@ class Core:
         connection, ledger, method = x.connection, self.ledger, x.method
         connection.last_active = now
         params = x.message.params if x.message else None
-        x.credentials = self.fingerprints.of(x.headers, x.url)
         x.client = self.senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)
-        session = x.session
-        if session is None or session.number not in ledger.sessions:  # it may have changed while it was waited for
-            session = self._belonging.found(x)
+        session = self._claims.meant(x)
         x.session = None  # until it is known whether it is this client's
         if session is not None and x.era is Era.STATELESS and not is_stateless(method, params):
             x.era = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
@@ -119,9 +120,9 @@ class Core:
         if session is None:
             self._observer.request(x)
             return PASS
-        x.stranger = not made_for(session, x)
         if x.stranger and session.mapped:
-            self.reporter.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
+            if x.akin is None:
+                self.reporter.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
             self._observer.request(x)
             return PASS
         x.session = session
@@ -164,7 +165,7 @@ class Core:
         if headers.content_type != h.SSE and not x.listens:
             return NO_HEAD if session_id is None else Head(session_id)
         # Every event stream is streamed, save a refusal that may be recovered.
-        x.streamed = x.ok or x.session is None
+        x.streamed = x.ok or (x.session is None and x.akin is None)
         if not x.streamed:
             return Head(session_id)
         if x.verb == "GET" and x.session is not None:
@@ -196,6 +197,8 @@ class Core:
         message = x.answer.first
         if message is not None and x.message is not None and message.id == x.message.id:
             x.responded = True
+        if x.stranger:
+            self._belonging.look_again(x)
         reading = dialects.reading(x, content or b"", self._policy.dialects)
         if reading is not None:
             x.dialect = reading.dialect
@@ -221,28 +224,20 @@ class Core:
     def _lost(self, x: Exchange, reading: Reading) -> Decision:
         if x.is_initialize:
             return self._recovery.initialize_refused(x)
-        if x.session is None and (x.attempts or not self._policy.recover_unknown):
+        unknown = x.session is None and not x.stranger
+        if unknown and (x.attempts or not self._policy.recover_unknown):
             return Deliver(original=x.attempts > 0)
-        if x.session is None and x.presented is not None and not self._belonging.keeps(x.presented, x):
+        if unknown and x.presented is not None and not self._belonging.keeps(x.presented, x):
             return DELIVER
-        return self._recovery.lost(x.session or self._belonging.presume_lost(x), x, reading)
+        return self._recovery.lost(self._belonging.lost(x), x, reading)
 
     def _succeeded(self, x: Exchange) -> None:
         """The answer is a success as far as HTTP goes: the session works."""
-        session = x.session
         if not x.ok or x.era is Era.STATELESS or x.is_initialize:
             return
-        if session is not None and x.stranger:
-            x.stranger = False
-            x.generation = session.generation
-            self._belonging.use(session, x)
+        session = self._belonging.works(x)
         if session is None:
-            if not x.presented or x.stranger or not self._belonging.keeps(x.presented, x):
-                return
-            session = self._belonging.known_meanwhile(x)
-            if session is None:
-                self._belonging.first_seen(x)
-                return
+            return
         session.answered += 1
         self.ledger.fire(session, Trigger.SUCCEEDED, x.answered_at)
         if x.generation == session.generation:

@@ -11,9 +11,7 @@ from functools import lru_cache
 
 from ..wire.headers import CREDENTIALS, HeaderMap
 from ..wire.identity import credentials
-
-UNKNOWN = "?"
-"""In the place of a session's credentials where they were not written down: equal to none."""
+from .session import UNKNOWN_CREDENTIALS
 
 KEYED = "keyed:"
 """What a hash begins with that was written down."""
@@ -46,15 +44,27 @@ class Fingerprints:
             return found
         return (_of_query if len(query) <= QUERY_LIMIT else _hash)(found, query)
 
-    def keyed(self, found: str) -> str:
-        """A hash as it is written down."""
-        if not found or not self.key or found == UNKNOWN or found.startswith(KEYED):
-            return found
-        return KEYED + hashlib.blake2b(found.encode(), key=self.key, digest_size=SIZE).hexdigest()
-
     def same(self, kept: str, found: str) -> bool:
         """Whether what is kept of a session are the credentials that were found on a request."""
-        return kept == found or (kept.startswith(KEYED) and kept == self.keyed(found))
+        return kept == found or (kept.startswith(KEYED) and bool(found) and kept == KEYED + self._keyed(found))
+
+    def written(self, kept: str) -> str | None:
+        """What is kept of a session, as it is written down: empty for no credentials, None for unknown ones."""
+        if kept.startswith(KEYED):
+            return kept.removeprefix(KEYED)
+        if kept and (not self.key or kept == UNKNOWN_CREDENTIALS):
+            return None
+        return self._keyed(kept) if kept else ""
+
+    def _keyed(self, found: str) -> str:
+        return hashlib.blake2b(found.encode(), key=self.key, digest_size=SIZE).hexdigest()
+
+
+def read(written: str | None) -> str:
+    """What was written down, as it is kept of a session."""
+    if written is None:
+        return UNKNOWN_CREDENTIALS
+    return KEYED + written if written else ""
 
 
 def _of_headers(headers: HeaderMap) -> str:

@@ -43,12 +43,14 @@ class Exchange:
     client: Client = field(init=False)
     """Known as soon as the core has seen the request."""
     credentials: str = ""
-    """Keyed hash of the request's credentials; empty if it has none."""
+    """Hash of the request's credentials; empty if it has none."""
     session: Session | None = None
     kept_back: bool = False
     """Whether it has waited until it was known which process is behind its connection."""
     stranger: bool = False
-    """Presents the id of a mapping that was made for somebody else; passed through unmapped."""
+    """Presents the id of somebody else's session, as far as is known: until the server accepts it, it has no say."""
+    akin: Session | None = None
+    """The session that a stranger means who may yet be its client: of that address, with other credentials."""
     generation: int = 0
     """Generation of the session that the request went out with."""
     server_id: str = field(default="", repr=False)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from .bounded import make_room, vouch, with_one, without
 from .client import Client, ClientKey, Connection
-from .session import REPLACED_LIMIT, Endpoint, Session
+from .place import Place
+from .session import REPLACED_LIMIT, Endpoint, Session, Whose
 from .states import ClientSide, State, Trigger
 
 SESSION_LIMIT = 200_000
@@ -18,24 +19,6 @@ ENDPOINT_LIMIT = 1_000
 
 OWNERS_LIMIT = 64
 """Clients of one session, beyond which the oldest goes that is gone, or known by its address only."""
-
-
-@dataclass(slots=True)
-class Place:
-    """What is known of an endpoint, and its sessions."""
-
-    endpoint: Endpoint
-    first_seen: float
-    ends_sessions: bool = True
-    """False once it answered a DELETE with 405 or 501."""
-    not_before: float = 0.0
-    """It asked to be left alone until then."""
-    url: str = ""
-    """The URL that was used last."""
-    sessions: dict[str, Session] = field(default_factory=dict)
-    """By the id that the client knows."""
-    mapped: dict[str, Session] = field(default_factory=dict)
-    """By the id that the server knows, where that is another one."""
 
 
 @dataclass(slots=True)
@@ -134,7 +117,7 @@ class Ledger:
             oldest = make_room(self.endpoints, ENDPOINT_LIMIT, lambda one: not one.sessions)
             if oldest is not None:
                 self.dropped += 1
-                for session in list(oldest.sessions.values()):
+                for session in [one for name in oldest.sessions for one in oldest.named(name)]:
                     self._push_out(session, now)
             self.endpoints[endpoint] = place
         return place
@@ -144,27 +127,19 @@ class Ledger:
         place = self.endpoints.get(endpoint)
         return None if place is None else place.sessions.get(session_id)
 
-    def find_by_server_id(self, endpoint: Endpoint, server_id: str) -> Session | None:
-        """The session that a server means by this id."""
-        place = self.endpoints.get(endpoint)
-        if place is None:
-            return None
-        session = place.mapped.get(server_id) or place.sessions.get(server_id)
-        return session if session is not None and session.server_id == server_id else None
+    def open(self, session: Session, now: float, whose: Whose | None = None) -> None:
+        """Enter a new session: in the place of any that clients knew by the same id, unless `whose` says whose this is.
 
-    def open(self, session: Session, now: float) -> None:
-        """Enter a new session, in the place of any that its client knew by the same id."""
+        Then it stands beside the other one, if that is not over.
+        """
         if len(self.sessions) >= SESSION_LIMIT:
             self.dropped += 1
             self._push_out(next(iter(self._over or self._left or self.sessions.values())), now)
         place = self.place(session.endpoint, now)
-        before = place.sessions.get(session.client_id)
-        if before is not None:
+        while (before := place.sessions.get(session.client_id)) is not None and (whose is None or before.over):
             self.evict(before)
         session.endpoint = place.endpoint  # one object for all
-        place.sessions[session.client_id] = session
-        if session.mapped:
-            place.mapped[session.server_id] = session
+        place.enter(session, whose)
         self.sessions[session.number] = session
         self.tally[session.state] += 1
         self.recovered += session.recoveries
@@ -206,14 +181,13 @@ class Ledger:
     def remap(self, session: Session, server_id: str) -> None:
         """Give a session the id of its next generation at the server."""
         place = self.place(session.endpoint, session.last_used)
-        if place.mapped.get(session.server_id) is session:
-            del place.mapped[session.server_id]
-        if session.given and (session.server_id != session.client_id or session.generation == 0):
-            session.replaced = (*session.replaced, session.server_id)[-REPLACED_LIMIT:]
+        place.unmap(session)
+        earlier = (*session.replaced, session.server_id) if session.given else session.replaced
+        session.replaced = tuple(dict.fromkeys(one for one in earlier if one != server_id))[-REPLACED_LIMIT:]
         session.server_id = server_id
         session.generation += 1
-        if session.mapped and session.number in self.sessions:
-            place.mapped[server_id] = session
+        if session.number in self.sessions:
+            place.map(session)
 
     def follow(self, session: Session, server_id: str, generation: int) -> None:
         """Give a session the id and the generation that another proxy has brought it back with."""
@@ -301,9 +275,6 @@ class Ledger:
         session.connections = ()
         place = self.endpoints.get(session.endpoint)
         if place is not None:
-            if place.sessions.get(session.client_id) is session:
-                del place.sessions[session.client_id]
-            if place.mapped.get(session.server_id) is session:
-                del place.mapped[session.server_id]
+            place.leave(session)
         for owner in session.owners:
             owner.sessions.pop(session, None)

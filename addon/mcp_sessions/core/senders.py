@@ -25,8 +25,8 @@ class Senders:
         self._ledger = ledger
         self._carries = carries
 
-    def ask(self, x: Exchange) -> Ask | None:
-        """What is to be found out before a request goes on, if anything."""
+    def ask(self, x: Exchange, *, plain: bool) -> Ask | None:
+        """What is to be found out before a request goes on, if anything. `plain`: that it is its session's client's."""
         connection, client = x.connection, x.connection.client
         known = connection.identified
         if known and client is not None and client.is_process and not client.alone and _opens(x):
@@ -35,8 +35,8 @@ class Senders:
             ask = Ask(identity=not known, recall=len(x.presented) <= ID_LIMIT)
         elif known:
             return None
-        elif _opens(x) or (x.session is not None and x.session.mapped):
-            # Who opens a session is its owner from the beginning, and a mapping is honoured for its owner alone.
+        elif _opens(x) or (x.session is not None and not plain):
+            # Who opens a session is its owner from the beginning, and who is its owner may come from another address.
             ask = Ask(identity=True)
         else:
             return None

@@ -33,7 +33,10 @@ ID_LIMIT = 1024
 """Characters of a session id that is kept; a longer one is passed on, and nothing is done about its session."""
 
 UNKNOWN_CREDENTIALS = "?"
-"""In the place of a session's credentials when it was found in a ledger on disk, which holds none."""
+"""In the place of a session's credentials when it was found in a ledger that does not say: equal to none."""
+
+type Whose = tuple[str, str]
+"""An address and hashed credentials, which together tell whose a session is."""
 
 _numbers = count(1)
 
@@ -119,7 +122,9 @@ class Session:
     vouched: tuple[Client, ...] = ()
     """Those of its owners that used it over a connection of which it is settled that no process is known behind it."""
     credentials: str = field(default="", repr=False)
-    """Keyed hash of the credentials that opened it or used it last."""
+    """Hash of the credentials with which the server accepted its client last, or opened it."""
+    whose: Whose | None = None
+    """By what it is found where its client's id is not enough; None for the first that was known by that id."""
     fields: Fields = field(default=(), repr=False)
     """What requests in the client's place take from its latest one: credentials, custom headers. In memory only."""
     url: str = field(default="", repr=False)

@@ -1,4 +1,4 @@
-"""The stored ledger: what a crash of the proxy must not make forgotten. No credentials are in it."""
+"""The stored ledger: what a crash of the proxy must not make forgotten. Of credentials a keyed hash is in it."""
 
 from .chosen import keep
 from .keeping import FILE, Keeping

@@ -16,7 +16,6 @@ was about to do it does not do (DELETE).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import time
@@ -97,7 +96,7 @@ class Fleet:
         self._waiting: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        store.aside, store.behind, store.opened = self._aside, self._behind, self._opened
+        store.aside, store.behind = self._aside, self._behind
         core.ending.sharing.on = True
         self._listening = self._start(self._listen())
 
@@ -115,17 +114,14 @@ class Fleet:
 
     # What the store asks
 
-    def _opened(self) -> None:
-        """The key of all proxies is known."""
-        self._core.fingerprints.key = hashlib.blake2b(self._store.secret, person=b"credentials").digest()
-
     def _aside(self, key: Key) -> Aside:
         session = self._found(key)
         if session is None:
             return Aside()
         self._names[self._store.name(key)] = session
         left = session.standing.client is ClientSide.LEFT
-        credentials = self._core.fingerprints.keyed(session.credentials)
+        written = self._core.fingerprints.written(session.credentials)
+        credentials = UNKNOWN_CREDENTIALS if written is None else written
         return Aside(len(session.streams), len(session.connections), session.left_at, credentials, b"", left)
 
     def _found(self, key: Key) -> Session | None:
@@ -142,7 +138,6 @@ class Fleet:
         """A session was made from a row."""
         self._names[self._store.name(key_of(session))] = session
         if isinstance(row, Shared):
-            session.credentials = row.aside.credentials
             session.left_at = row.aside.left_at
             session.elsewhere = bool(row.holders)
 
@@ -239,7 +234,7 @@ class Fleet:
 
     async def _commit(self, session: Session) -> Counsel:
         lease = self._leases.get(session) or Lease(key_of(session))
-        row = row_of(session, self._place)._replace(server=ServerSide.ALIVE.value)
+        row = row_of(session, self._place, self._core.fingerprints)._replace(server=ServerSide.ALIVE.value)
         entered, found = await self._store.commit(row, lease.token)
         if self._leases.pop(session, None) is not None:
             self._end(lease)

@@ -246,6 +246,7 @@ class Keeping:
     async def _begin(self) -> None:
         notice = await self._store.open()
         self._opened = True
+        self._core.fingerprints.key = self._store.credentials_key
         if notice:
             logger.warning(f"mcp: {notice}")
         await self._take(await self._store.take_over())
@@ -312,22 +313,30 @@ class Keeping:
     def _made(self, sessions: Iterable[Session]) -> Due:
         """What is to be told of these sessions; those that were used are so no more."""
         due, ledger = Due([], [], [], []), self._core.ledger
-        for session in dict.fromkeys(sessions):
+        for session in dict.fromkeys(map(self._latest, sessions)):
             used = session in ledger.touched
             ledger.touched.pop(session, None)
-            present = ledger.find(session.endpoint, session.client_id)
-            if present is not None and present is not session:
-                continue  # the row is another session's by now, which its client knows by the same id
             try:
                 if session.over and not self._core.ending.may_return(session):
                     due.over.append(key_of(session))
-                elif present is None:
+                elif session.number not in ledger.sessions:
                     due.evicted.append(key_of(session))
                 else:
-                    (due.used if used else due.changed).append(row_of(session, self._place))
+                    (due.used if used else due.changed).append(row_of(session, self._place, self._core.fingerprints))
             except Exception as e:  # the others are to be remembered all the same
                 self._complain(f"{ERROR}: {type(e).__name__}")
         return due
+
+    def _latest(self, session: Session) -> Session:
+        """Of the sessions that clients know by the same id, the one that has the row: that was used last.
+
+        Where others share the row it is the first, of whom all of them know.
+        """
+        place = self._core.ledger.endpoints.get(session.endpoint)
+        if place is None:
+            return session
+        one = place.sessions.get(session.client_id) if self._store.shared else place.latest(session.client_id)
+        return one or session
 
     # From the store to the core
 

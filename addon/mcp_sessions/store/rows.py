@@ -1,4 +1,4 @@
-"""A session as a row, and back. What is secret stays out: headers, credentials, the URL's query."""
+"""A session as a row, and back. What is secret stays out: headers, the query, credentials but for a keyed hash."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple, TypedDict
 from pydantic import TypeAdapter
 
 from ..core.client import Client, ClientKey
+from ..core.credentials import Fingerprints, read
 from ..core.ledger import Ledger
 from ..core.recovery.server_state import SUBSCRIPTION_LIMIT, Held
 from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session, packed
@@ -63,6 +64,8 @@ class Row(NamedTuple):
     owners: str
     """Its clients, the latest last: a JSON array, see `Owner`."""
     opened_by: str
+    credentials: str | None = None
+    """Keyed hash of those that the server accepted last; empty if there were none, None if that is not known."""
 
 
 type Key = tuple[str, str, int, str, str]
@@ -91,6 +94,8 @@ class HeldRow(TypedDict):
     subscriptions: list[str]
 
 
+_KEYLESS = Fingerprints()
+
 _ROW = TypeAdapter(Row)
 _OWNERS = TypeAdapter(list[Owner])
 _HELD = TypeAdapter(HeldRow)
@@ -108,7 +113,7 @@ def key_of(session: Session) -> Key:
     return (*session.endpoint, session.client_id)
 
 
-def row_of(session: Session, place: Place) -> Row:
+def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = None) -> Row:
     """What is to be remembered of a session whose processes are in this place."""
     standing, reason, outcome = session.standing, session.reason, session.outcome
     owners: list[Owner] = [
@@ -149,6 +154,7 @@ def row_of(session: Session, place: Place) -> Row:
         json.dumps({"level": held.level, "subscriptions": list(held.subscriptions)[:SUBSCRIPTION_LIMIT]}),
         json.dumps(owners),
         session.opened_by,
+        (fingerprints or _KEYLESS).written(session.credentials),
     )
 
 
@@ -202,7 +208,7 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
         parameters=_json(row.parameters),
         result=_json(row.result),
         generation=row.generation,
-        credentials=UNKNOWN_CREDENTIALS,
+        credentials=read(row.credentials),
         url=str(endpoint),
         requests=row.requests,
         answered=row.answered,

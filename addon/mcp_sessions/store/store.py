@@ -41,6 +41,10 @@ class Store(Protocol):
     shared: bool
     """Whether proxies of several hosts use it: what one has left, another takes, for no successor may ever come."""
 
+    @property
+    def credentials_key(self) -> bytes:
+        """The key of what is written down of credentials: one for all that share the rows; known once it is open."""
+
     async def open(self) -> str:
         """Make ready, and enter this proxy. One line for the user about how that went, empty if it went as always.
 

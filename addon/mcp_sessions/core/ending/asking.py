@@ -21,6 +21,9 @@ from .evidence import CERTAIN, WEIGHED
 
 UNSUPPORTED = DeleteState.UNSUPPORTED.value
 
+SHARED = "not asked for: the server knows another client's session by that id"
+"""Why a session is over without any DELETE."""
+
 AT_ONCE = 100
 """DELETEs that are put off in one go, where a server asks to be left alone."""
 
@@ -90,6 +93,11 @@ class Asking:
                 self.queue.over(deletion, now)
                 if deletion.final:
                     self._close(session, f"{deletion.reason.text}; {UNSUPPORTED}")
+            elif place.shared(session, deletion.server_id):
+                deletion.fire(DeleteTrigger.MOOT)
+                self.queue.over(deletion, now)
+                if deletion.final:
+                    self._close(session, f"{deletion.reason.text}; {SHARED}")
             elif place.not_before > now:
                 self.queue.over(deletion, now)
                 self.queue.later(deletion, place.not_before)

@@ -126,7 +126,8 @@ class Ending:
         if session.left and session.reason is None and standing.server in (ServerSide.ALIVE, ServerSide.LOST):
             self._end(session, CUT_OFF)
         elif not session.orphaned:
-            self.evidence.watch(session, self._reporter.now)
+            if session.number in self._ledger.sessions:
+                self.evidence.watch(session, self._reporter.now)
         elif standing.client is ClientSide.USING:  # one that is leaving is not given up: how its DELETE ends decides
             if standing.server is ServerSide.RECOVERING:
                 return  # what comes of that decides by which id it is ended

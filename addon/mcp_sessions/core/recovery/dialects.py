@@ -173,7 +173,7 @@ OPTIONAL = frozenset(row.status for row in ROWS if row.optional and row.status i
 
 def reading(x: Exchange, content: bytes, dialects: Collection[int]) -> Reading | None:
     """What an answer that was read whole means for its session; None if it is no refusal that could mean anything."""
-    if x.presented is None or x.stranger or x.status not in REFUSALS or x.era is Era.STATELESS:
+    if x.presented is None or (x.stranger and x.akin is None) or x.status not in REFUSALS or x.era is Era.STATELESS:
         return None
     if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
         return None
@@ -194,11 +194,11 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
     is_error = message is not None and message.error is not None
     said = (message.error_text if message and is_error else text)[: wording.LIMIT]
     code = message.error_code if message else None
-    session = x.session
+    session = x.session or x.akin
     if code != METHOD_NOT_FOUND:
         if session is not None and (
             session.standing.client in (ClientSide.LEAVING, ClientSide.LEFT)
-            or session.standing.server in (ServerSide.DELETING, ServerSide.DELETED)
+            or (not x.stranger and session.standing.server in (ServerSide.DELETING, ServerSide.DELETED))
         ):
             by_hand = session.reason is not None and session.reason.kind is Why.BY_HAND
             verdict = Verdict.ENDED_BY_HAND if by_hand else Verdict.ENDED
@@ -235,7 +235,7 @@ def _fits(
         return False
     if row.resumes and not (x.verb == "GET" and LAST_EVENT_ID in x.headers):
         return False
-    session = x.session
+    session = x.session or x.akin
     if row.needs is Needs.OPENED and (
         session is None or (session.parameters is None and session.opened_by != "client")
     ):

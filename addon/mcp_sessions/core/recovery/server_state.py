@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -63,6 +63,10 @@ class Held:
     """Something of it was too much to be kept, and this was said."""
     untold: list[str] = field(default_factory=list)
     """Notifications that the client is still to be given, as the first events of its next stream."""
+
+    def copy(self) -> Held:
+        """The same for another session of the same client."""
+        return replace(self, subscriptions={**self.subscriptions}, lists={**self.lists}, untold=[*self.untold])
 
 
 def remember(held: Held, request: Message, response: Message) -> bool:

@@ -8,6 +8,7 @@ from ...wire import headers as h
 from ...wire.text import printable
 from ..decisions import Outcome, Request
 from ..ending.ending import Ending
+from ..exchange import Exchange
 from ..ledger import Ledger
 from ..outbox import Outbox
 from ..records import Weight
@@ -49,6 +50,8 @@ class Shaking:
         self._ending = ending
         self._ended = ended
         self._joint = Joint(ending.sharing, ending.asking.discard)
+        self.accepted: Callable[[Session, Exchange], None] = lambda *_: None
+        """Told of a session that the ledger does not know and its server has accepted, and of who is to have it."""
 
     # How it begins
 
@@ -139,6 +142,8 @@ class Shaking:
             return
         for difference in handshake.differences(session.answer, opened.result, session.revision):
             self._reporter.change(session, "meets another server", difference, weight=Weight.WARNING)
+        if attempt.x is not None and session.number not in self._ledger.sessions:
+            self.accepted(session, attempt.x)
         session.result = packed(opened.result)
         self._ledger.remap(session, opened.session_id)
         self._troubles.of(session).fire(RecoveryTrigger.ANSWERED)
@@ -189,7 +194,7 @@ class Shaking:
         endpoint = attempt.session.endpoint
         if why_not is None:
             self.storms.succeeded(attempt, self._reporter.now)
-        elif for_all and attempt.begun is not None:
+        elif for_all and attempt.begun is not None and attempt.session.number in self._ledger.sessions:
             self.storms.failed(endpoint, attempt.begun, self._reporter.now)
         self._take_off(attempt, why_not or "")
         self._ended(attempt, why_not)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import secrets
 import time
@@ -58,13 +59,16 @@ class RedisStore:
         """What this proxy knows of a session beside its row."""
         self.behind: Callable[[list[Key]], None] = lambda _: None
         """Told of sessions of which more is stored than this proxy knows."""
-        self.opened: Callable[[], None] = lambda: None
-        """Told when the server was found to be usable, and `secret` is known."""
         self._ordered = Connection(address, WRITING)
         self._turn = asyncio.Lock()
         self._left = False
 
     # What every store does
+
+    @property
+    def credentials_key(self) -> bytes:
+        """Derived from the key of all proxies."""
+        return hashlib.blake2b(self.secret, person=b"credentials").digest()
 
     async def open(self) -> str:
         """See whether the server can be used, and enter this proxy."""
@@ -80,7 +84,6 @@ class RedisStore:
             # After a loss of all data this one goes on being the key of all.
             await self._ordered.command("SET", f"{self.address.prefix}:key", self.secret, "NX")
         await self.heard()
-        self.opened()
         return notice
 
     async def take_over(self, wanted: Wanted | None = None) -> list[Row]:

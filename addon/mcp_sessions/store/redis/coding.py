@@ -112,7 +112,7 @@ def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> 
         return Over(float(stored[b"over"]), stored.get(b"left") == b"1")
     try:
         values = json.loads(stored[b"row"])
-        row = Row(**{name: values[name] for name in _NAMES})
+        row = Row(**{name: values[name] for name in _NAMES if name in values})
         views = _views(stored)
         owners = {_whose(one): one for one in json.loads(row.owners)}
         held = json.loads(row.held)
@@ -135,6 +135,7 @@ def unpacked(stored: Mapping[bytes, bytes], alive: Collection[str], me: str) -> 
             last_used=max([row.last_used, *(view.used for view in views.values())]),
             stream_aborted_at=_latest(row.stream_aborted_at, *(view.aborted for view in views.values())),
             owners=json.dumps(sorted(owners.values(), key=lambda one: one["at"])[-_OWNERS_LIMIT:]),
+            credentials=row.credentials if latest is None or latest.credentials == "?" else latest.credentials,
             held=json.dumps({"level": held["level"], "subscriptions": list(subscriptions)[:_SUBSCRIPTIONS_LIMIT]}),
         )
     )

@@ -38,6 +38,11 @@ class SqliteStore:
         """Open the file, make it, or bring it up to date. A damaged one is set aside, and a new one begun."""
         return await self._do(self._file.open)
 
+    @property
+    def credentials_key(self) -> bytes:
+        """Made with the file."""
+        return self._file.secret
+
     async def take_over(self, wanted: Wanted | None = None) -> list[Row]:
         """The rows of proxies that are no more."""
         return await self._do(lambda: self._file.take_over(wanted))

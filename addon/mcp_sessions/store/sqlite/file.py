@@ -9,6 +9,7 @@ proxy of another host or container can't be looked up: it counts as gone when it
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +50,7 @@ _BY_KEY = " AND ".join(f"{column} = {_value(column)}" for column in KEY)
 _DELETE = f"DELETE FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
 _DROP = f"{_DELETE} AND proxy = ?"
 _OTHERS = f"SELECT 1 FROM sessions WHERE {_BY_KEY} AND {_SOMEBODYS}"  # noqa: S608  # constants
+_NEW_KEY = "INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)"
 _CLAIM = f"UPDATE sessions SET proxy = ? WHERE {_BY_KEY}"  # noqa: S608  # constants
 
 
@@ -75,6 +77,8 @@ class File:
     ) -> None:
         """`proxy` is the one whose connection this is; `clock` gives seconds since the epoch."""
         self.path = path
+        self.secret = b""
+        """The key of what is written down of credentials; known once it is open."""
         self._proxy = proxy
         self._clock = clock
         self._migrations = migrations
@@ -129,6 +133,8 @@ class File:
             for step in self._migrations[version:]:
                 for statement in statements(step):
                     transaction.execute(statement)
+            transaction.execute(_NEW_KEY, (secrets.token_bytes(32),))
+            self.secret = transaction.execute("SELECT key FROM secret").fetchone()[0]
             transaction.execute(f"PRAGMA application_id = {APPLICATION}")
             transaction.execute(f"PRAGMA user_version = {len(self._migrations)}")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

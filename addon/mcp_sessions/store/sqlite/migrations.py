@@ -85,6 +85,11 @@ MIGRATIONS: tuple[str, ...] = (
     );
     DROP TABLE sessions_1;
     """,
+    # Of the credentials of a session a hash is kept, with a key that is made for this file. Nobody knows those before.
+    """
+    ALTER TABLE sessions ADD COLUMN credentials TEXT;
+    CREATE TABLE secret (key BLOB NOT NULL) STRICT;
+    """,
 )
 """What brings a file from version n to n + 1."""
 
