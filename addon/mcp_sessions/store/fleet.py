@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 from ..core.client import Client
 from ..core.core import Core
 from ..core.decisions import Conclude, Consult, Counsel, Matter, News
-from ..core.session import Endpoint, Session
+from ..core.session import UNKNOWN_CREDENTIALS, Endpoint, Session
 from ..core.states import ClientSide, ServerSide
 from ..processes.place import Place
 from .redis import RedisStore
