@@ -93,6 +93,14 @@ class Settings(BaseModel):
         description="End a session whose client, no process of this host, has sent nothing and held no connection for "
         "this many seconds.",
     )
+    mcp_end_superseded: Literal["off", "on"] = Field(
+        "off",
+        description="End a session, too, that its client, though it lives, has left alone since it opened another one "
+        "at the same endpoint. If it is used after all, it is brought back.",
+    )
+    mcp_end_after_superseded: int = Field(
+        300, ge=1, le=604800, description="Seconds that such a session is kept, with mcp_end_superseded=on."
+    )
     mcp_end_at_exit: Literal["mapped", "all", "none"] = Field(
         "mapped",
         description="Which sessions to end when the proxy ends; mapped: those that a recovery made and that only the "
@@ -164,6 +172,8 @@ class Settings(BaseModel):
             end_timeout=self.mcp_end_timeout,
             end_after_stream=self.mcp_end_after_stream,
             end_after_idle=self.mcp_end_after_idle,
+            end_superseded=self.mcp_end_superseded == "on",
+            end_after_superseded=self.mcp_end_after_superseded,
             end_at_exit=self.mcp_end_at_exit,
         )
 

@@ -4,6 +4,7 @@ No request is lost and none is executed twice; a session whose client lives is n
 proxy's exit; one that its client has ended is not brought back; whatever is under way comes to an end.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from core.world import DELETE, Peer, World, initialized, outcome
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
+from mcp_sessions.core.ending import evidence
 from mcp_sessions.core.ending.deletions import Deletion
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.attempts import Attempt
@@ -37,6 +39,7 @@ CARRIER = 4
 UNSEEN = {2, CARRIER}
 """Those whose end nobody sees."""
 DELETE_ANSWERS = (200, 204, 404, 405, 401, 429, 500, None)
+GRACES: dict[str, Any] = {"mcp_end_after_idle": 100, "mcp_end_after_stream": 20, "mcp_end_after_superseded": 15}
 STREAM = HeaderMap(((b"content-type", b"text/event-stream"),))
 
 
@@ -46,9 +49,9 @@ class CoreMachine(RuleBasedStateMachine):
     The server executes a call when it knows the session that the call was sent with, and refuses it otherwise.
     """
 
-    @initialize()
-    def begin(self) -> None:
-        self.world = World(mcp_end_after_idle=100, mcp_end_after_stream=20)
+    @initialize(superseded=st.sampled_from(["on", "off"]))
+    def begin(self, superseded: str = "off") -> None:
+        self.world = World(mcp_end_superseded=superseded, **GRACES)
         self.session = self.world.open(ID, peer=PEERS[0])
         self.known: set[str] = {ID}
         self.generations = 0
@@ -70,6 +73,10 @@ class CoreMachine(RuleBasedStateMachine):
         self.gave_up = False
         """A DELETE of the proxy's own was not answered well, or got lost."""
         self.quiet_since = self.world.now
+        self.superseded = superseded == "on"
+        """What a client leaves behind is to be ended, or was once."""
+        self.others: list[float] = []
+        """When the first client has opened other sessions."""
 
     # Clients
 
@@ -84,6 +91,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.dead & {0})
     @rule()
     def listen(self) -> None:
+        self.quiet_since = self.world.now
         self._on_request(*self.world.send(verb="GET", session=ID, peer=PEERS[0]), 0)
 
     @precondition(lambda self: self.streams)
@@ -91,7 +99,17 @@ class CoreMachine(RuleBasedStateMachine):
     def stream_ends(self, data: st.DataObject, how: Finish) -> None:
         x = self.streams.pop(data.draw(st.sampled_from(sorted(self.streams))))
         self.answered.add(x.id)
+        self.quiet_since = self.world.now
         self.world.finish(x, how)
+        self._take_releases()
+
+    @precondition(lambda self: not self.dead & {0})
+    @rule()
+    def open_another(self) -> None:
+        """At the same endpoint."""
+        self.others.append(self.world.now)
+        self.known.add(f"another-one-{len(self.others)}")
+        self.world.open(f"another-one-{len(self.others)}", peer=PEERS[0])
         self._take_releases()
 
     @precondition(lambda self: self.waiting)
@@ -243,9 +261,15 @@ class CoreMachine(RuleBasedStateMachine):
         self.world.fetch()
         self._take_releases()
 
-    @rule(end=st.sampled_from(["on", "log", "off"]), recover=st.sampled_from(["on", "reinit", "off"]))
-    def configure(self, end: str, recover: str) -> None:
-        policy = Settings(mcp_end=end, mcp_recover=recover, mcp_end_after_idle=100, mcp_end_after_stream=20).policy
+    @rule(
+        end=st.sampled_from(["on", "log", "off"]),
+        recover=st.sampled_from(["on", "reinit", "off"]),
+        superseded=st.sampled_from(["on", "off"]),
+    )
+    def configure(self, end: str, recover: str, superseded: str = "off") -> None:
+        chosen: dict[str, Any] = {"mcp_end": end, "mcp_recover": recover, "mcp_end_superseded": superseded}
+        policy = Settings(**chosen, **GRACES).policy
+        self.superseded = self.superseded or superseded == "on"
         self.gave_up = self.gave_up or end != "on"
         self.world.core.configure(policy, self.world.now)
         self.world.fetch()
@@ -333,10 +357,17 @@ class CoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "sent"):
             return
         standing = self.session.standing
-        deletes = {id(s): s for s in self.world.sends if isinstance(s.tag, Deletion) and s.tag.final}
+        deletes = {
+            id(send): send
+            for send in self.world.sends
+            if isinstance(send.tag, Deletion) and send.tag.final and send.request.session is self.session
+        }
         if deletes.keys() - self.seen.keys():
-            quiet = self.world.now - self.quiet_since >= 20 and UNSEEN & self.used_by
+            quiet = self.world.now - self.quiet_since >= 20 and bool(UNSEEN & self.used_by)
             meant = self.ended_by_client or self.ended_by_hand
+            left_behind = self.superseded and self.used_by - self.dead == {0} and not self.streams
+            since = next((at for at in self.others if at >= self.quiet_since), self.world.now)
+            quiet = quiet or (left_behind and self.world.now - since >= 15)
             assert meant or quiet or self.used_by <= self.dead - UNSEEN, "a session whose client lives is not ended"
         self.seen = deletes
         assert not self.was_left or standing.client is ClientSide.LEFT, "what was ended by its client stays so"
@@ -422,6 +453,24 @@ def test_the_machine_sees_a_carrier_that_is_taken_for_a_client(monkeypatch: pyte
     machine.die(0)
     with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
         machine.only_the_abandoned_are_ended()
+
+
+def test_the_machine_sees_a_session_ended_that_is_used_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: whoever has opened another session has left the first behind. The machine must notice."""
+    for used in (False, True):
+        machine = CoreMachine()
+        machine.begin("on")
+        machine.open_another()
+        if used:
+            monkeypatch.setattr(evidence, "SUPERSEDED", replace(evidence.SUPERSEDED, since=lambda _: 0.0))
+            machine.call(0)
+        machine.time_passes(30.0)
+        assert machine.world.deleting
+        if not used:
+            machine.only_the_abandoned_are_ended()
+            continue
+        with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
+            machine.only_the_abandoned_are_ended()
 
 
 def test_the_machine_sees_a_second_handshake(monkeypatch: pytest.MonkeyPatch) -> None:

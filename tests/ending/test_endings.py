@@ -157,6 +157,45 @@ def test_who_comes_back_while_it_is_asked_for_has_it() -> None:
     assert world.session("one-session") is session
 
 
+@pytest.mark.parametrize("end", ["on", "log"])
+def test_what_its_living_client_has_left_behind_is_ended_if_that_is_wanted_and_brought_back(end: str) -> None:
+    world = Clients(mcp_end_superseded="on", mcp_end_after_superseded=30, mcp_end=end)
+    first = world.opens("first-session", ONE)
+    world.wait(100)
+    for number in range(20):
+        world.opens(f"{number}-session", ONE)
+        world.wait(0.01)
+    assert world.deleting == []
+    world.wait(29)
+    assert world.deleting == []
+    world.gets(world.asks("POST", ONE, session="7-session"))
+    world.wait(31)
+    if end == "log":
+        assert len([line for line in world.lines() if "would be ended" in line]) == 19
+        assert world.deleting == []
+        return
+    while world.deleting:
+        world.delete_answered(200)
+        world.wait(0.1)
+    closed = {name for name in ("first", *map(str, range(20))) if world.session(f"{name}-session").over}
+    assert closed == {"first", *map(str, range(19))} - {"7"}
+    assert not [line for line in world.lines() if "MCP308" in line], "its client has done nothing wrong"
+    world.asks("POST", ONE, session="first-session")
+    assert state(first) == State.LOST, "to be brought back as soon as the server says so"
+
+
+def test_a_living_client_keeps_what_it_has_left_behind_unless_that_is_wanted() -> None:
+    world = Clients(mcp_end_after_superseded=30)
+    for number in range(5):
+        world.opens(f"{number}-session", ONE)
+        world.wait(0.01)
+    world.wait(1e6)
+    assert world.deleting == []
+    world.core.configure(Settings(mcp_end_superseded="on", mcp_end_after_superseded=30).policy, world.now)
+    world.wait(1)
+    assert len(world.deleting) == 4
+
+
 def test_only_what_is_likely_is_asked_of_others() -> None:
     """Of a process of this host no other proxy knows better, and a user's word counts."""
     world = Clients(mcp_end_at_exit="all")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,14 +16,15 @@ from mcp_sessions.core.ending.evidence import Evidence, weigh
 from mcp_sessions.core.ledger import Ledger
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.session import Endpoint, Session
-from mcp_sessions.core.states import STANDINGS, Reason, State, Trigger
+from mcp_sessions.core.states import STANDINGS, Reason, State, Trigger, Why
 
 GRACES = Policy(end_after_stream=10, end_after_idle=100)
 ENDPOINT = Endpoint("http", "127.0.0.1", 80, "/mcp")
 
 
 def a_client(pid: int | None = None) -> Client:
-    return Client(ClientKey(pid=pid or 0), "c", "10.0.0.1", 0, 0, pid=pid, started=1.0 if pid else None)
+    key = ClientKey(pid=pid or 0, credentials="" if pid else "some")
+    return Client(key, "c", "10.0.0.1", 0, 0, pid=pid, started=1.0 if pid else None)
 
 
 def a_session(*owners: Client, at: float = 0.0) -> Session:
@@ -93,6 +96,83 @@ def test_time_in_which_nobody_watched_does_not_count() -> None:
     session.watched_from = 500
     assert not due(session, 599)
     assert due(session, 600)
+
+
+def opened(client: Client, at: float, **more: Any) -> Session:
+    """A session that this client has opened."""
+    session = a_session(client, at=at)
+    for name, value in more.items():
+        setattr(session, name, value)
+    client.sessions[session] = None
+    return session
+
+
+ON = replace(GRACES, end_superseded=True, end_after_superseded=30)
+
+
+@pytest.mark.parametrize("pid", [7, None])
+def test_what_a_client_has_left_alone_since_it_opened_another_is_due_if_that_is_wanted(pid: int | None) -> None:
+    client = a_client(pid)
+    older = opened(client, 0, last_used=5)
+    newer = opened(client, 10)
+    policy = replace(ON, end_after_idle=1e6)
+    assert weigh(older, policy, 39.9) == 40
+    reason = weigh(older, policy, 40)
+    assert isinstance(reason, Reason)
+    assert reason.kind is Why.SUPERSEDED
+    assert not isinstance(weigh(newer, policy, 1e5), Reason)
+    assert not isinstance(weigh(older, replace(policy, end_superseded=False), 1e5), Reason)
+
+
+def test_who_uses_two_sessions_keeps_both() -> None:
+    client = a_client(7)
+    older, newer = opened(client, 0), opened(client, 10)
+    for at in range(11, 1000, 29):
+        older.last_used = newer.last_used = at
+        assert not isinstance(weigh(older, ON, at + 28), Reason)
+    assert not isinstance(weigh(older, ON, 1e6), Reason), "it has been used since: only the next one counts"
+    opened(client, 2e6)
+    assert not isinstance(weigh(older, ON, 2e6 + 29), Reason)
+    assert isinstance(weigh(older, ON, 2e6 + 30), Reason)
+
+
+def test_a_stream_another_client_or_another_endpoint_speak_for_a_session() -> None:
+    client, other = a_client(7), a_client(8)
+    older, _ = opened(client, 0), opened(client, 10)
+    older.streams["s"] = 1
+    assert not isinstance(weigh(older, ON, 1e6), Reason)
+    older.streams.clear()
+    assert isinstance(weigh(older, ON, 1e6), Reason)
+    older.owners[other] = 2  # who else uses it may want it
+    assert not isinstance(weigh(older, ON, 1e6), Reason)
+    other.gone_at = 3
+    assert isinstance(weigh(older, ON, 1e6), Reason)
+    elsewhere = opened(a_client(9), 0)
+    next(iter(elsewhere.owners)).sessions[opened(client, 10, endpoint=ENDPOINT._replace(path="/other"))] = None
+    assert not isinstance(weigh(elsewhere, ON, 1e6), Reason)
+    unnamed = a_client(pid=None)
+    unnamed.key = ClientKey(host="10.0.0.1")  # without credentials nobody knows if it is the same client
+    anonymous, _ = opened(unnamed, 0), opened(unnamed, 10)
+    assert not isinstance(weigh(anonymous, replace(ON, end_after_idle=1e6), 1e5), Reason)
+
+
+def test_who_opens_one_after_the_other_does_not_put_it_off() -> None:
+    client = a_client(7)
+    sessions = [opened(client, at) for at in range(1000)]
+    found = [at for at, session in enumerate(sessions) if isinstance(weigh(session, ON, 1000), Reason)]
+    assert found == list(range(970))
+
+
+def test_to_look_for_what_was_opened_since_costs_little() -> None:
+    client = a_client(7)
+    sessions = [opened(client, at / 100) for at in range(10_000)]
+    evidence = Evidence(ON)
+    for session in sessions:
+        evidence.watch(session, session.opened)
+    before = time.thread_time()
+    for at in range(130, 150):
+        list(evidence.due(at))
+    assert (time.thread_time() - before) / 20 < 0.02
 
 
 def test_a_tick_costs_next_to_nothing_with_ten_thousand_sessions() -> None:

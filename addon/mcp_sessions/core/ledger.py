@@ -240,10 +240,12 @@ class Ledger:
         session.streams[exchange_id] = now
         session.stream_aborted_at = None
 
-    def listens_no_more(self, session: Session, exchange_id: str) -> bool:
+    def listens_no_more(self, session: Session, exchange_id: str, now: float) -> bool:
         """Note that a GET stream has ended; whether it was one."""
         was = session.streams.pop(exchange_id, None) is not None
         self.streams -= was
+        if was:
+            session.last_used = now  # until it ended
         return was
 
     def silent(self, session: Session) -> None:

@@ -31,6 +31,10 @@ class Policy:
     """How long after its client has aborted its stream and closed its connections a session is ended."""
     end_after_idle: float = 1800.0
     """How long a session without connection or request is kept."""
+    end_superseded: bool = False
+    """Whether a session is ended that its client has left alone since it opened another, though the client lives."""
+    end_after_superseded: float = 300.0
+    """How long after that."""
     end_at_exit: AtExit = "mapped"
     """Which sessions are ended when the proxy ends."""
 

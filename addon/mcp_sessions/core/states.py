@@ -302,6 +302,7 @@ class Why(StrEnum):
     PROCESS_GONE = "process gone"
     STREAM_ABORTED = "stream aborted"
     IDLE = "idle"
+    SUPERSEDED = "superseded"
     DELETE_CUT = "delete cut"
     CLIENT_DELETE = "deleted by its client"
     BY_HAND = "by hand"

@@ -23,7 +23,7 @@ from .aborted import Aborted
 from .asking import UNSUPPORTED, Asking
 from .delete_answers import ends, read
 from .elsewhere import Elsewhere
-from .evidence import CERTAIN, PROCESS_GONE, Evidence
+from .evidence import CERTAIN, PROCESS_GONE, Evidence, graces
 
 AT_ONCE = 5
 """Sessions that are decided upon in one go, so that a client with a thousand of them does not make others wait."""
@@ -80,8 +80,7 @@ class Ending:
         """Take over another policy."""
         before, self.policy = self.policy, policy
         self.asking.policy = policy
-        graces = (policy.end_after_stream, policy.end_after_idle)
-        if graces != (before.end_after_stream, before.end_after_idle):
+        if graces(policy) != graces(before):
             self.evidence.regrade(policy, self._ledger.sessions.values(), self._reporter.now)
         self.evidence.policy = policy
         if policy.end == "on" != before.end:

@@ -10,6 +10,9 @@ Whoever comes by a carrier (`core.carriers`) is known by traffic only, too. An o
 the one session that it has carried, and for none if it has carried several; a stream that ends with its carrier was
 not aborted by its client.
 
+Clients that open one session after the other and use few leave the others behind while they live. A session that its
+client has left alone since it opened another one is due, whoever is seen, if the user wants that (`SUPERSEDED`).
+
 Clients of one host with the same User-Agent and credentials can't be told apart, so for idleness only the session's own
 connections count, or one living client would keep the sessions of all its like for good.
 
@@ -24,8 +27,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 
+from ..client import Client
+from ..outbox import sooner
 from ..policy import Policy
 from ..session import Session
 from ..states import Reason, State, Why
@@ -35,6 +40,9 @@ WATCHED = frozenset({State.OPEN, State.LOST})
 
 PASSING = frozenset({State.RECOVERING, State.LEAVING})
 """States that something under way will end soon."""
+
+NEWER_LIMIT = 64
+"""Sessions of a client that are looked at for one that was opened later."""
 
 LOOKS_AT_ONCE = 500
 """Sessions that one tick looks at; the others are looked at in the next one."""
@@ -70,6 +78,29 @@ def _aborted_since(session: Session) -> float | None:
     return max(aborted, _quiet_since(session), *(owner.left_at or 0.0 for owner in strangers))
 
 
+def _superseded_since(session: Session) -> float | None:
+    """Since when its one client has another session at the endpoint, and has left this one alone."""
+    client = _one_client(session)
+    if client is None or session.streams:
+        return None
+    quiet, since, exhausted = max(session.last_used, session.watched_from), None, True
+    for other in islice(reversed(client.sessions), NEWER_LIMIT):
+        if other.opened <= quiet:
+            exhausted = False
+        elif other.endpoint == session.endpoint and other is not session:
+            since = other.opened
+    # Of so many opened since, the first was opened long ago, or its client is in a hurry.
+    return quiet if exhausted and since is not None and len(client.sessions) > NEWER_LIMIT else since
+
+
+def _one_client(session: Session) -> Client | None:
+    """The client that uses a session, if it is certain that there is no other."""
+    living = [owner for owner in session.owners if not owner.gone]
+    if len(living) != 1 or not (living[0].is_process or living[0].key.credentials):
+        return None
+    return living[0]
+
+
 KINDS = (
     Kind(
         Why.STREAM_ABORTED,
@@ -87,11 +118,20 @@ KINDS = (
     ),
 )
 
+SUPERSEDED = Kind(
+    Why.SUPERSEDED,
+    "end_after_superseded",
+    _superseded_since,
+    certain=False,
+    text="not used for {grace:g} s since its client opened another session",
+)
+"""What is weighed of clients that live, if the user wants that."""
+
 PROCESS_GONE = Kind(Why.PROCESS_GONE, "", lambda _: None, certain=True, text="process gone: {clients}")
 """What is seen rather than weighed: every client that used the session is a process that has ended."""
 
 
-WEIGHED = frozenset(kind.why for kind in KINDS if not kind.certain)
+WEIGHED = frozenset(kind.why for kind in (*KINDS, SUPERSEDED) if not kind.certain)
 """What is only likely, and counts what all proxies saw."""
 
 ALONE = 5.0
@@ -101,9 +141,20 @@ CERTAIN = frozenset(kind.why for kind in (*KINDS, PROCESS_GONE) if kind.certain)
 """What leaves no doubt that a client is gone; that it wished to go leaves none either."""
 
 
+def graces(policy: Policy) -> list[float]:
+    """The grace times that count, in seconds."""
+    return [getattr(policy, kind.option) for kind in (KINDS if not policy.end_superseded else (*KINDS, SUPERSEDED))]
+
+
 def _is_seen(session: Session) -> bool:
     """Whether one of its clients is a living process, so that nothing needs to be guessed."""
     return any(owner.is_process and not owner.gone for owner in session.owners)
+
+
+def _speaking(session: Session, policy: Policy) -> tuple[Kind, ...]:
+    """The kinds of evidence that count for a session as it is now."""
+    held = _is_seen(session) or session.streams or session.connections
+    return (() if held else KINDS[::-1]) + ((SUPERSEDED,) if policy.end_superseded else ())
 
 
 def weigh(session: Session, policy: Policy, now: float) -> Reason | float | None:
@@ -112,22 +163,20 @@ def weigh(session: Session, policy: Policy, now: float) -> Reason | float | None
         return now + policy.end_after_stream
     if session.state not in WATCHED:
         return None
-    if _is_seen(session):
-        return None  # its end will be seen
-    longest: float = max(getattr(policy, kind.option) for kind in KINDS)
-    if session.streams or session.connections:
-        return now + longest
-    look = now + longest
-    for kind in reversed(KINDS):
+    # The end of a process will be seen.
+    look = None if _is_seen(session) else now + max(getattr(policy, kind.option) for kind in KINDS)
+    if policy.end_superseded:
+        look = sooner(look, now + policy.end_after_superseded)
+    for kind in _speaking(session, policy):
         grace = getattr(policy, kind.option)
         since = kind.since(session)
         if since is None:
             if session.stream_aborted_at is not None and session.last_used <= session.stream_aborted_at:
-                look = min(look, now + grace)  # of others who used it there are connections still
+                look = sooner(look, now + grace)  # of others who used it there are connections still
             continue
         if since + grace <= now:
             return Reason(kind.why, kind.text.format(grace=grace))
-        look = min(look, since + grace)
+        look = sooner(look, since + grace)
     return look
 
 
@@ -150,8 +199,8 @@ class Evidence:
 
     def watch(self, session: Session, now: float) -> None:
         """Something happened after which this session may be due sooner than thought, or at all."""
-        if not _is_seen(session):
-            self._look(session, now + min(getattr(self.policy, kind.option) for kind in KINDS))
+        if self.policy.end_superseded or not _is_seen(session):
+            self._look(session, now + min(graces(self.policy)))
 
     def regrade(self, policy: Policy, sessions: Iterable[Session], now: float) -> None:
         """Take over other grace times."""
@@ -170,9 +219,7 @@ class Evidence:
 
     def stands(self, session: Session, why: Why, now: float) -> bool:
         """Whether there is this kind of evidence now."""
-        if _is_seen(session) or session.streams or session.connections:
-            return False
-        for kind in KINDS:
+        for kind in _speaking(session, self.policy):
             since = kind.since(session) if kind.why is why else None
             if since is not None and since + getattr(self.policy, kind.option) <= now:
                 return True
