@@ -158,7 +158,7 @@ class McpSessions:
         self.reporting.open_log(chosen.mcp_log)
         self.settings, self._filter = chosen, chosen.filter
         self._apply()
-        if self._running and "mcp_ledger" in updated:
+        if self._running and {"mcp_ledger", "mcp_ledger_key"} & updated:
             self._remember()
         if self._running and "mcp_replay" in updated:
             self.recordings.replay(chosen.mcp_replay)
@@ -290,7 +290,9 @@ class McpSessions:
         self._forget()
         where = self._ledger
         if where is not None:
-            self.keeping = keep(self.core, where, clock.now, self.identifying.watch, self.effects.fetch)
+            self.keeping = keep(
+                self.core, where, clock.now, self.identifying.watch, self.effects.fetch, self.settings.key
+            )
 
     @property
     def _reads(self) -> bool:

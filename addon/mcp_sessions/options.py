@@ -19,6 +19,7 @@ from .core.recovery.dialects import OPTIONAL
 from .rules.entries import Level, catalogue
 from .store import FILE
 from .store.redis import Address, is_address
+from .store.redis.seal import read_key
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -112,6 +113,11 @@ class Settings(BaseModel):
         "By default mcp-sessions.sqlite in mitmproxy's configuration folder. Several proxies share "
         "redis://[user:pass@]host:port/db[?prefix=mcp], also rediss:// and unix://, see docs/fleet.md.",
     )
+    mcp_ledger_key: str = Field(
+        "",
+        description="Store credentials in a shared ledger, encrypted with what is in this file, or in a variable of "
+        "the environment (env:NAME), so that another proxy can end the sessions of one that died.",
+    )
     mcp_redact: Sequence[str] = Field(
         (),
         description="What else is secret in an export: header names, JSON paths ($.params.arguments.name), patterns "
@@ -129,6 +135,13 @@ class Settings(BaseModel):
 
             named(values)
         return tuple(values)
+
+    @field_validator("mcp_ledger_key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        if value:
+            read_key(value)
+        return value
 
     @field_validator("mcp_ledger")
     @classmethod
@@ -191,6 +204,11 @@ class Settings(BaseModel):
         if where == "off":
             return None
         return Address.parse(where) if is_address(where) else Path(where or Path(folder) / FILE).expanduser()
+
+    @property
+    def key(self) -> bytes:
+        """What credentials are encrypted with in a shared ledger; empty if they are not stored."""
+        return read_key(self.mcp_ledger_key) if self.mcp_ledger_key else b""
 
     @property
     def filter(self) -> Callable[[Flow], bool] | None:

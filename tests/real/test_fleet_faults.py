@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from harness.exchange import Answer
 from harness.mini_mcp import MiniMcp, Rule
 from real.fleets import FAST, client_of, deletes, fleet, initializes, redis_server, until
 
@@ -198,3 +199,32 @@ async def test_a_proxy_that_was_stopped_for_longer_than_its_lease(scripted, flee
     await call(client, "third")
     await call(same, "fourth")
     assert initializes(server) == 3
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["with a key", "without"])
+async def test_credentials_for_what_is_taken_over(key, scripted, fleet, client_of, redis_server, tmp_path):
+    mini = MiniMcp()
+    server = await scripted(mini)
+
+    def guarded(request):
+        return mini.default(request) if "authorization" in dict(request.headers) else Answer(401)
+
+    mini.rules.append(Rule({"method": "DELETE"}, guarded))
+    options = {}
+    if key:
+        (tmp_path / "key").write_text("k" * 32)
+        options["mcp_ledger_key"] = tmp_path / "key"
+    one, two = await fleet(server, 2, redis=redis_server, **options)
+    client = await client_of(one.url, token="SECRET")
+    session = await client.open()
+    await call(client, "x")
+    await asyncio.sleep(0.2)
+    await one.kill()
+    await client.process.kill()
+    if key:
+        await until(lambda: mini.ended == [session], WITHIN)
+    else:
+        await two.wait_log("not ended .*needs credentials", WITHIN)
+    with redis_server.client() as admin:
+        stored = b"".join(b"".join(admin.hgetall(name).values()) for name in admin.scan_iter("*:s:*"))
+    assert b"SECRET" not in stored

@@ -10,6 +10,7 @@ from ..core.core import Core
 from .fleet import Fleet
 from .keeping import Keeping
 from .redis import Address, RedisStore
+from .redis.seal import Seal
 from .sqlite import SqliteStore
 
 
@@ -19,9 +20,11 @@ def keep(
     clock: Callable[[], float],
     on_taken: Callable[[list[Client]], None],
     wake: Callable[[], None],
+    key: bytes = b"",
 ) -> Keeping:
-    """Begin to keep a core's sessions there; the rest as for `Keeping`."""
+    """Begin to keep a core's sessions there; the rest as for `Keeping`. With a key, a shared one holds credentials."""
     if isinstance(where, Path):
         return Keeping(core, SqliteStore(where), clock, on_taken, wake)
+    seal = Seal(key) if key else None
     store = RedisStore(where, clock=clock)
-    return Keeping(core, store, clock, on_taken, wake, Fleet(core, store, clock, on_taken, wake))
+    return Keeping(core, store, clock, on_taken, wake, Fleet(core, store, clock, on_taken, wake, seal))

@@ -34,6 +34,7 @@ from ..core.states import ClientSide, ServerSide
 from ..processes.place import Place
 from .redis import RedisStore
 from .redis.coding import Aside, Over, Shared
+from .redis.seal import Seal
 from .rows import Key, Row, held_of, key_of, owners_of, row_of
 from .store import Problem
 
@@ -82,8 +83,10 @@ class Fleet:
         clock: Callable[[], float],
         on_taken: Callable[[list[Client]], None],
         wake: Callable[[], None],
+        seal: Seal | None = None,
     ) -> None:
-        """As for `Keeping`."""
+        """As for `Keeping`. With a seal, credentials are stored, for whoever takes a session over."""
+        self._seal = seal
         self._core = core
         self._store = store
         self._clock = clock
@@ -118,11 +121,13 @@ class Fleet:
         session = self._found(key)
         if session is None:
             return Aside()
-        self._names[self._store.name(key)] = session
+        name = self._store.name(key)
+        self._names[name] = session
+        sealed = self._seal.close(name, session.url, session.fields) if self._seal is not None else b""
         left = session.standing.client is ClientSide.LEFT
         written = self._core.fingerprints.written(session.credentials)
         credentials = UNKNOWN_CREDENTIALS if written is None else written
-        return Aside(len(session.streams), len(session.connections), session.left_at, credentials, b"", left)
+        return Aside(len(session.streams), len(session.connections), session.left_at, credentials, sealed, left)
 
     def _found(self, key: Key) -> Session | None:
         return self._core.ledger.find(Endpoint(*key[:4]), key[4])
@@ -140,6 +145,15 @@ class Fleet:
         if isinstance(row, Shared):
             session.left_at = row.aside.left_at
             session.elsewhere = bool(row.holders)
+            self._unseal(session, row.aside.sealed)
+
+    def _unseal(self, session: Session, sealed: bytes) -> None:
+        """Go on with the credentials that another proxy has stored, until others come."""
+        found = (
+            self._seal.open(self._store.name(key_of(session)), sealed) if self._seal is not None and sealed else None
+        )
+        if found is not None and not session.fields:
+            session.url, session.fields = found
 
     # What the core asks
 
