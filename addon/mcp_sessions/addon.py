@@ -170,6 +170,7 @@ class McpSessions:
         self.recordings.redact = chosen.mcp_redact
         self.identifying.enable(chosen.mcp_identify == "on")
         self.exchanges.body_limit = chosen.body_limit
+        self.exchanges.in_use.every = chosen.mcp_keepalive
         self.exchanges.answers.patience = chosen.mcp_recover_timeout
         self.effects.patience = chosen.mcp_recover_timeout + BEYOND
         for judging in (self.judge, self.playback):
@@ -211,7 +212,7 @@ class McpSessions:
         except RuntimeError as e:
             logger.warning(
                 f"mcp: this mitmproxy is not as expected ({e}): requests are sent again in a buffered way, "
-                "so that their progress arrives at the end"
+                "so that their progress arrives at the end, and mcp_keepalive does nothing"
             )
         self._connect_late(possible=self._uninstall is not None)
         self._hosts.keep()

@@ -62,6 +62,13 @@ class Settings(BaseModel):
         description="Seconds within which a handshake in a client's place must be answered, and for which requests "
         "wait for a server that can't be reached.",
     )
+    mcp_keepalive: int = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Give the client of an event stream a comment after so many seconds of quiet, so that nobody in "
+        "between takes it for dead; 0: never.",
+    )
     mcp_end: Literal["on", "log", "off"] = Field(
         "on", description="Send DELETE for sessions whose client is gone; log: only say which, and why."
     )

@@ -9,7 +9,7 @@ from mitmproxy.test import tflow
 
 from mcp_sessions.proxy import streams
 from mcp_sessions.proxy.streams import StreamReader
-from mcp_sessions.wire.sse import Event
+from mcp_sessions.wire.sse import Decoder, Event
 
 CHUNK = 65_535
 """What asyncio reads at once."""
@@ -68,3 +68,87 @@ async def test_what_comes_too_fast_passes_unread(monkeypatch: pytest.MonkeyPatch
         reader(b"data:x\n\n" * 8_000)
     assert reader.unread
     await asyncio.wait_for(reader.caught_up(), 1)
+
+
+# Signs of life
+
+SIGN = b": keep-alive\n\n"
+
+STREAMS = [
+    b"event: message\ndata: {}\n\nid: 1\ndata: a\ndata: b\n\nretry: 5\n\n: theirs\n\ndata: end\n\n",
+    b"id: 1\r\nevent: x\r\ndata: {}\r\n\r\n: ping\r\n\r\n\r\ndata: end\r\n\r\n",
+    b"data: one\rdata: two\r\rdata: end\r\r",
+    b"\xef\xbb\xbfdata: with a mark\n\ndata: end\n\n",
+    b": half a comment",
+]
+
+
+def speaking(headers: dict[str, str] | None = None) -> StreamReader:
+    flow = tflow.tflow(resp=True)
+    assert flow.response
+    flow.response.headers.clear()
+    flow.response.headers.update(headers or {})
+    reader = StreamReader(flow, lambda *_: None, 1_000)
+    reader.outlet = object()
+    return reader
+
+
+def decoded(pieces: list[bytes]) -> list[Event]:
+    decoder = Decoder()
+    return [event for piece in pieces for event in decoder.feed(piece)]
+
+
+@pytest.mark.parametrize("text", STREAMS)
+async def test_a_sign_is_only_put_between_two_events(text: bytes) -> None:
+    whole, put_in = decoded([text]), 0
+    for cut in range(len(text) + 1):
+        if 0 < cut < 3 and text.startswith(b"\xef"):
+            continue  # nobody sends a mark in pieces
+        reader = speaking()
+        before = reader(text[:cut]) if cut else b""
+        sign = reader.sign()
+        after = reader(text[cut:]) if cut < len(text) else b""
+        assert sign in (b"", SIGN)
+        put_in += bool(sign)
+        assert decoded([before, sign, after]) == whole
+        if sign and cut:
+            assert before.endswith(b"\n"), "at the beginning of a line"
+            assert before.endswith((b"\n\n", b"\r\n\r\n")) or before.splitlines()[-1].startswith(b":"), "and no event"
+        else:
+            assert sign or cut
+    assert put_in >= (1 if b"half" in text or b"\rdata" in text else 2)
+
+
+@pytest.mark.parametrize("headers", [{"content-encoding": "gzip"}, {"content-length": "1000"}])
+async def test_a_body_that_is_compressed_or_of_given_length_gets_none(headers: dict[str, str]) -> None:
+    assert speaking(headers).sign() == b""
+
+
+async def test_a_stream_that_is_over_or_can_not_be_read_gets_none() -> None:
+    reader = speaking()
+    reader(b"")
+    assert reader.sign() == b""
+    unread = speaking({"content-encoding": "unknown"})
+    assert unread.sign() == b""
+    nowhere = reader_of([])
+    assert nowhere.quiet_since == float("inf")
+
+
+async def test_what_waits_to_be_looked_at_is_no_quiet() -> None:
+    reader = speaking()
+    reader(b"data: x\n\n" * 20_000)
+    assert reader.behind
+    assert reader.quiet_since == float("inf")
+    await asyncio.wait_for(reader.caught_up(), 10)
+    assert reader.quiet_since == reader.read_at
+    assert reader.sign() == SIGN
+    assert reader.quiet_since > reader.read_at
+
+
+async def test_what_is_kept_is_the_servers() -> None:
+    reader = speaking()
+    reader(b"data: x\n\n")
+    reader.sign()
+    reader(b"data: y\n\n")
+    reader.finish()
+    assert reader._response.content == b"data: x\n\ndata: y\n\n"

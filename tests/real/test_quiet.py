@@ -1,6 +1,7 @@
 """Exchanges that are quiet for longer than mitmproxy leaves a quiet connection open: they are in use."""
 
 import asyncio
+import gzip
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -133,3 +134,99 @@ async def test_where_mitmproxy_is_not_as_expected_this_is_said_once(
         await client.call("echo", {"text": "before"})
     assert proxy.logged(CUT)
     assert len(proxy.logged("quiet calls are cut")) == 1
+
+
+# Signs of life
+
+ALIVE = b": keep-alive\n\n"
+
+
+@pytest.mark.parametrize("client_http2", [False, True], ids=["client-http1", "client-http2"])
+@pytest.mark.parametrize("server_http2", [False, True], ids=["server-http1", "server-http2"])
+@pytest.mark.parametrize("mode", ["reverse", "regular"])
+async def test_a_quiet_stream_gives_signs_of_life(
+    mode: str, server_http2: bool, client_http2: bool, scripted: StartScripted, between_tls: StartBetween
+) -> None:
+    """Calls, several at once, one of them sent again after its session was lost; and a stream of its own."""
+    mini = MiniMcp()
+    server = await scripted(slowly(mini), tls=True, http2=server_http2)
+    proxy, client = await between_tls(server, mode, http2=client_http2, mcp_keepalive=1, connection_strategy="lazy")
+    await client.handshake()
+    mini.forget()
+    answers = await asyncio.gather(*(client.call("echo", {"text": "between"}) for _ in range(3)))
+    for answer in answers:
+        assert (answer.text, answer.broken) == ("between", None)
+        assert 2 <= answer.body.count(ALIVE) <= 4
+        first, *signs, last = answer.body.split(ALIVE)
+        assert first.endswith(b"\r\n\r\n")
+        assert last.startswith(b"event: message\r\n")
+        assert not any(signs)
+    async with client.get() as stream:
+        await asyncio.sleep(2.5)
+        assert client.session is not None
+        mini.push(next(iter(mini.sessions)), {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        async with asyncio.timeout(5):
+            assert (await stream.event()).json["method"] == "notifications/tools/list_changed"
+        assert bytes(stream.body).count(ALIVE) == 2
+    assert (await client.call("echo", {"text": "x"})).text == "x"
+    assert not proxy.logged("MCP4")
+
+
+async def test_by_an_upstream_proxy_and_without_tls(
+    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    server = await scripted(slowly(MiniMcp(), 2.5))
+    upstream = await mitmdump(mode="regular")  # with the addon as well: alone, mitmproxy does not stream
+    proxy = await mitmdump(mode=f"upstream:{upstream.base}", options={"mcp_keepalive": 1})
+    client = await raw_client(server.url, proxy=proxy.base)
+    await client.handshake()
+    assert (await client.call("echo", {"text": "between"})).body.count(ALIVE) == 2
+
+
+WHOLE = event({"jsonrpc": "2.0", "id": 7, "result": {"content": [{"type": "text", "text": "slow"}]}})
+
+
+async def in_pieces(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(2.5)
+
+
+STREAM = {"content-type": "text/event-stream"}
+
+UNTOUCHED = [
+    ("mid-line", STREAM, [WHOLE[:30], WHOLE[30:]]),
+    ("mid-event", STREAM, [b"event: message\n", WHOLE.partition(b"\r\n")[2]]),
+    ("mid-end", STREAM, [WHOLE[:-1], WHOLE[-1:]]),
+    ("compressed", {**STREAM, "content-encoding": "gzip"}, [gzip.compress(WHOLE)[:-5], gzip.compress(WHOLE)[-5:]]),
+    ("length", {**STREAM, "content-length": str(len(WHOLE) + 4)}, [b": x\n", WHOLE]),
+]
+
+
+@both_https
+@pytest.mark.parametrize(("headers", "pieces"), [row[1:] for row in UNTOUCHED], ids=[row[0] for row in UNTOUCHED])
+async def test_where_nothing_may_be_put_in_the_bytes_stay_as_they_are(
+    headers: dict[str, str], pieces: list[bytes], http2: bool, scripted: StartScripted, between_tls: StartBetween
+) -> None:
+    mini = MiniMcp()
+
+    def handler(request: Request) -> Answer:
+        return Answer(200, headers, in_pieces(pieces)) if request.rpc == "tools/call" else mini(request)
+
+    server = await scripted(handler, tls=True, http2=http2)
+    _, client = await between_tls(server, "reverse", http2=http2, mcp_keepalive=1)
+    await client.handshake()
+    answer = await client.request("tools/call", {"name": "echo"}, id=7)
+    assert answer.body.replace(ALIVE, b"", 2 if answer.body.endswith(ALIVE) else 0) == b"".join(pieces)
+    assert ALIVE not in answer.body.removesuffix(ALIVE).removesuffix(ALIVE)
+
+
+async def test_nobody_is_given_signs_who_has_not_asked_for_them(
+    scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    server = await scripted(slowly(MiniMcp()))
+    proxy = await mitmdump(server.port)
+    client = await raw_client(proxy.url)
+    await client.handshake()
+    answer = await client.call("echo", {"text": "between"})
+    assert b"alive" not in answer.body

@@ -3,6 +3,8 @@
 mitmproxy closes a client's connection over which nothing has passed for `tcp_timeout` seconds, be a call under way or
 not. Its watchdog is told now and then where there is one. In exchange the system is asked to look after peers that have
 vanished without a word, so that they are noticed after as long a time as before.
+
+Streams may also give their client a sign of life, for whatever else there is between them (`core/quiet.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from mitmproxy import connection as mconnection
 from mitmproxy import ctx
 from mitmproxy.proxy.server import ConnectionHandler, TimeoutWatchdog
 
+from ..core.quiet import LATEST, SOONEST, quiet
+from . import clock, resend
+from .failing import described
 from .flows import Live
 
 logger = logging.getLogger(__name__)
-
-LOOK_EVERY = 5.0
-"""Seconds between two looks at what is under way, at most."""
 
 PROBES = 4
 """Times that a peer which has vanished is asked for a sign of life."""
@@ -34,6 +36,8 @@ class InUse:
     """Looks after the connections of exchanges that are under way."""
 
     def __init__(self, live: Mapping[str, Live]) -> None:
+        self.every = 0
+        """Seconds of quiet after which the client of an event stream is given a sign of life; 0 for never."""
         self.works = False
         """Whether mitmproxy can be told at all."""
         self._live = live
@@ -44,13 +48,32 @@ class InUse:
         """Go on for ever, unless mitmproxy's internals are not as expected: this is said, and nothing is done."""
         if problem := misfit():
             logger.warning(
-                f"mcp: this mitmproxy is not as expected ({problem}): quiet calls are cut after tcp_timeout seconds"
+                f"mcp: this mitmproxy is not as expected ({problem}): quiet calls are cut after tcp_timeout seconds, "
+                "and mcp_keepalive does nothing"
             )
             return
         self.works = True
         while True:
-            await asyncio.sleep(max(0.1, min(LOOK_EVERY, ctx.options.tcp_timeout / 3)))
-            self._tell()
+            pause = LATEST
+            try:
+                self._tell()
+                if self.every:
+                    pause = await self._give_signs()
+            except Exception as e:
+                self.works = False
+                logger.error(f"mcp: error in keeping quiet connections open, they are cut: {described(e)}")
+                return
+            await asyncio.sleep(max(SOONEST, min(pause, ctx.options.tcp_timeout / 3)))
+
+    async def _give_signs(self) -> float:
+        """Have quiet streams give their clients a sign of life; how long to wait then."""
+        streams = {live.reader: live for live in self._live.values() if live.reader is not None}
+        due, wait = quiet(streams, self.every, clock.now())
+        for stream in due:
+            handler = _handlers().get(streams[stream].flow.client_conn.id)
+            if handler is not None:
+                await resend.give_sign(handler, stream.outlet)
+        return wait
 
     def _tell(self) -> None:
         for client_id in {live.flow.client_conn.id for live in self._live.values()}:

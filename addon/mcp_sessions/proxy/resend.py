@@ -3,9 +3,10 @@
 A connect that is refused is told by a hook of this module's own before it is an error: who answers that may take a
 while and then have it tried again, or answer the request.
 
-This is the only module that reaches into mitmproxy's internals: a subclass of its `HttpStream`, put where `HttpLayer`
-looks the class up. After the `response` hook it can drop an answer instead of delivering it, and wait for another. If
-the internals do not look as expected, `install` says why and nothing is touched; the addon then resends by other means.
+With `in_use` this is the only module that reaches into mitmproxy's internals: a subclass of its `HttpStream`, put where
+`HttpLayer` looks the class up. After the `response` hook it can drop an answer instead of delivering it, and wait for
+another. If the internals do not look as expected, `install` says why and nothing is touched; the addon then resends by
+other means.
 
 The second request needs an upstream stream id of its own, for an HTTP/2 stream can't be used twice. It is registered
 with the `HttpLayer` for the same stream object, so that existing upstream connections are used again.
@@ -17,11 +18,11 @@ import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Generator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from mitmproxy import http
-from mitmproxy.proxy import commands, layer
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as layers_http
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -39,6 +40,7 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpResponseHeadersHook
+from mitmproxy.proxy.server import ConnectionHandler
 
 from .metadata import BROKEN_BY, TO_BE_SENT_AGAIN, UNREACHABLE
 
@@ -86,8 +88,17 @@ class ResendingStream(HttpStream):
         # Not a generator itself: all traffic comes by here, and nearly all of it only passes.
         if isinstance(event, (RequestProtocolError, ResponseProtocolError)):
             return self._handle_break(event)
+        if isinstance(event, events.Wakeup):
+            return self._give_sign()
         passing: layer.CommandGenerator[None] = super()._handle_event(event)
         return passing
+
+    def _give_sign(self) -> layer.CommandGenerator[None]:
+        """The client is to be told that its stream is alive, if that can be said where the stream stands by now."""
+        if self.server_state == self.state_stream_response_body and self.flow.response:
+            sign = self.flow.response.stream.sign()  # type: ignore[union-attr]  # a StreamReader: no other has an outlet
+            if sign:
+                yield SendHttp(ResponseData(self.stream_id, sign), self.context.client)
 
     def _handle_break(self, event: RequestProtocolError | ResponseProtocolError) -> layer.CommandGenerator[None]:
         by_client = isinstance(event, RequestProtocolError)
@@ -243,6 +254,8 @@ class ResendingStream(HttpStream):
         yield from super().start_response_stream()
         assert self.flow.response
         stream = self.flow.response.stream
+        if hasattr(stream, "outlet"):
+            stream.outlet = self
         prefix = getattr(stream, "prefix", b"")
         if prefix:
             stream.prefix = b""  # type: ignore[union-attr]  # a StreamReader: nothing else has a prefix
@@ -262,6 +275,17 @@ class ResendingStream(HttpStream):
         parent = self.context.layers[self.context.layers.index(self) - 1]
         assert isinstance(parent, HttpLayer)
         return parent
+
+
+async def give_sign(handler: ConnectionHandler, outlet: object) -> None:
+    """Have a stream give its client a sign of life. It comes out of `outlet`, and by the connection of `handler`."""
+    assert isinstance(outlet, ResendingStream)
+    # As if it had asked to be woken: each HTTP layer above it (there are two within CONNECT) knows whom to pass it to.
+    wish = commands.RequestWakeup(0)
+    for above, below in pairwise(outlet.context.layers):
+        if isinstance(above, HttpLayer):
+            above.command_sources[wish] = below
+    await handler.server_event(events.Wakeup(wish))
 
 
 def again(flow: http.HTTPFlow) -> None:
@@ -324,7 +348,7 @@ def _misfit(original: Any) -> str:
             return f"HttpStream has no {name}"
         if list(inspect.signature(method).parameters) not in (parameters, ["self", "event"], ["_", "event"]):
             return f"HttpStream.{name} takes other parameters"
-    attributes = ("connections", "waiting_for_establishment")
+    attributes = ("connections", "waiting_for_establishment", "command_sources")
     if missing := [name for name in attributes if name not in inspect.getsource(HttpLayer.__init__)]:
         return f"HttpLayer has no {missing[0]}"
     if "yield GetHttpConnection(" not in inspect.getsource(HttpStream.make_server_connection):

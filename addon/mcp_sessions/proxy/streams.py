@@ -10,9 +10,10 @@ from typing import Any
 
 from mitmproxy import http
 
+from ..core.quiet import SIGN
 from ..wire.coding import CodingError, TooLargeError, Undo, decoded
-from ..wire.headers import header_map
-from ..wire.sse import Decoder, Event
+from ..wire.headers import header_map, open_ended
+from ..wire.sse import BOM, Decoder, Event
 from . import clock
 from .metadata import ARRIVALS, TRUNCATED
 
@@ -129,6 +130,12 @@ class StreamReader:
         self._undo: Undo | None = None
         self.unread = False
         """Part of the stream could not be read."""
+        self.outlet: object = None
+        """The shell's way to the client, where there is one."""
+        self._open_ended = open_ended(header_map(flow.response.headers.fields))
+        self._said_at = clock.now()
+        self._spoke_first = False
+        """The client has heard of the proxy before it has of the server."""
         coding = flow.response.headers.get("content-encoding", "")
         try:
             self._undo = Undo(coding, DECODED_LIMIT) if coding else None
@@ -139,6 +146,8 @@ class StreamReader:
         """Look at a chunk; the same bytes come back, whatever happens here, after any of the proxy's own."""
         if chunk:
             self._keep(chunk)
+            if self._spoke_first:
+                self._spoke_first, chunk = False, chunk.removeprefix(BOM)  # which means nothing but at the beginning
             if self._decoder is not None:
                 self._guarded(lambda: self._read(chunk))
             if self._on_change is not None:
@@ -148,10 +157,27 @@ class StreamReader:
         prefix, self.prefix = self.prefix, b""
         return prefix + chunk if prefix else chunk
 
+    @property
+    def quiet_since(self) -> float:
+        """When its client was given something last; never, if nothing may be put in where it stands."""
+        between = self._decoder is not None and self._decoder.between and not self._backlog
+        if not between or not self._open_ended or self._ended or self.outlet is None:
+            return float("inf")
+        return max(self.read_at, self._said_at)
+
+    def sign(self) -> bytes:
+        """A sign of life for its client, if one may be put in here: between two events."""
+        if self.quiet_since == float("inf"):
+            return b""
+        self._spoke_first = self._spoke_first or not self.read_at
+        self._said_at = clock.now()
+        return SIGN
+
     def finish(self) -> None:
         """The stream has ended or broken off: what was kept becomes the body that is recorded."""
         if not self._ended:
             self._ended = True
+            self.outlet = None
             self.show()
 
     def show(self) -> None:

@@ -14,7 +14,7 @@ EVENT_LIMIT = 4 * 1024 * 1024
 """Bytes of one event that are kept for reading; what passes to the client is not limited."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,19 @@ class Decoder:
         """Tell that the stream has ended; whether it ended within an event (which is then lost, as in a browser)."""
         return bool(self._pieces or self._dropping or self._data is not None)
 
+    @property
+    def between(self) -> bool:
+        """Whether what was fed ends between two events, at the beginning of a line."""
+        within = self._pieces or self._dropping or self._after_cr or self._oversized
+        fields = self._data is not None or self._id is not None or self._retry is not None or self._type
+        return not within and not fields
+
     def _line(self, line: bytes, events: list[Event]) -> None:
         if self._dropping:
             self._dropping = False
             return
         if self._start:
-            line = line.removeprefix(_BOM)
+            line = line.removeprefix(BOM)
             self._start = False
         if not line:
             if self._data is not None or self._id is not None or self._retry is not None or self._oversized:
