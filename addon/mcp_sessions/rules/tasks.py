@@ -36,6 +36,11 @@ def _declared(x: Exchange) -> bool:
     return talk is not None and talk.known and FOR_TOOLS in talk.server_can
 
 
+def _makes_one(x: Exchange) -> bool:
+    """Whether a task is asked for: of no other method may a server declare that, and some clients say it everywhere."""
+    return x.method == "tools/call" and "task" in _params(x)
+
+
 def _support(x: Exchange) -> str | None:
     """What the tool that is called says of tasks; None if it was not listed."""
     talk, name = talk_of(x), _params(x).get("name")
@@ -126,7 +131,7 @@ def task_cancelled_by_notification(x: Exchange) -> str | None:
 def task_fields(x: Exchange, message: Message) -> str | None:
     """What is said of a task is complete."""
     result = message.result or {}
-    created = "task" in _params(x)
+    created = _makes_one(x)
     if created and not _declared(x):
         return None  # the server may leave it out of account
     if not created and x.method not in ("tasks/get", "tasks/cancel"):
@@ -148,18 +153,13 @@ def task_fields(x: Exchange, message: Message) -> str | None:
 
 @on_reply("MCP806", needs=TASK | KNOWN)
 def task_transition(x: Exchange, message: Message) -> str | None:
-    """A task begins as working, and what is over stays so."""
-    result = message.result or {}
-    created = "task" in _params(x)
-    task = result.get("task") if created else result
-    if not isinstance(task, dict) or not (created or x.method in ("tasks/get", "tasks/cancel")):
+    """What is over stays so."""
+    status, before = (message.result or {}).get("status"), _task(x)
+    if x.method not in ("tasks/get", "tasks/cancel") or before is None or before.status not in TERMINAL:
         return None
-    status, before = task.get("status"), None if created else _task(x)
-    if created:
-        return f"begins as {printable(status, 40)}" if isinstance(status, str) and status != "working" else None
-    if before is None or before.status not in TERMINAL or status == before.status or not isinstance(status, str):
+    if not isinstance(status, str) or status == before.status or before.ended_at > x.at:
         return None
-    return None if before.ended_at > x.at else f"from {before.status} to {printable(status, 40)}"
+    return f"from {before.status} to {printable(status, 40)}"
 
 
 @on_reply("MCP809", needs=TASK | KNOWN)
@@ -255,7 +255,7 @@ def task_failed_silently(x: Exchange, message: Message) -> str | None:
 def note_task(x: Exchange, message: Message) -> None:
     """Note how a task stands."""
     talk, result = talk_of(x), message.result or {}
-    created = "task" in _params(x)
+    created = _makes_one(x)
     if talk is None:
         return
     if x.method == "tasks/result":
