@@ -1,4 +1,4 @@
-"""Real clients and servers, as recorded in `tests/corpus`: no MUST is reported of them that is not known to be right."""
+"""Recordings of real clients and servers in `tests/corpus`: no MUST is reported of them without a reason."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_it_stays_small() -> None:
 
 
 def test_at_least_three_sdks_and_both_eras_are_in_it() -> None:
-    revisions = {
-        flow.request.headers.get("mcp-protocol-version", "") for name in RECORDINGS for flow in recorded(name)
-    }
+    revisions = {flow.request.headers.get("mcp-protocol-version", "") for name in RECORDINGS for flow in recorded(name)}
     assert {"2025-11-25", "2026-07-28"} <= revisions
     agents = {flow.request.headers.get("user-agent", "").partition("/")[0] for n in RECORDINGS for flow in recorded(n)}
     assert {"python-httpx", "node"} <= agents
