@@ -73,7 +73,9 @@ class Settings(BaseModel):
         "on", description="Send DELETE for sessions whose client is gone; log: only say which, and why."
     )
     mcp_log: str = Field(
-        "", description="Append every violation, change of a session and action to this file, as JSON lines."
+        "",
+        description="Append every violation, change of a session and action to this file, as JSON lines; -: to "
+        "standard output. It may be renamed at any time, and is opened anew.",
     )
     mcp_level: Literal["must", "should", "practice"] = Field(
         "practice", description="Judge by rules of this level and above; practice is what no clause forbids."

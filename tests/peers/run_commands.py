@@ -11,4 +11,4 @@ def request(flow: http.HTTPFlow) -> None:
         except exceptions.CommandError as e:
             flow.response = http.Response.make(400, str(e))
         else:
-            flow.response = http.Response.make(200, "\n".join(said) if isinstance(said, list) else str(said))
+            flow.response = http.Response.make(200, "\n".join(map(str, said)) if isinstance(said, list) else str(said))

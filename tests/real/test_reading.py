@@ -77,7 +77,7 @@ def remembered(folder: Path) -> list[tuple[object, ...]]:
 
 def rows(proxy: Mitmdump) -> list[tuple[str, ...]]:
     """What `mcp.sessions` has printed: labels, numbers and states."""
-    found = (re.match(r"(\w+) (#\d+) (\w+) ", line) for line in proxy.log)
+    found = (re.match(r"mcp: (\w+) (#\d+) (\w+) ", line) for line in proxy.log)
     return [match.groups() for match in found if match]
 
 

@@ -125,7 +125,7 @@ async def test_two_replicas_without_stickiness(
     # The limit of attempts may give one of them the server's answer, never an unending loop.
     assert [text for text in texts if text is not None] == [str(n) for n, text in enumerate(texts) if text is not None]
     assert len([text for text in texts if text is not None]) >= 7
-    await proxy.wait_log("thrashes")
+    await proxy.wait_log("is lost again and again")
 
 
 async def test_two_replicas_behind_a_balancer_of_connections(

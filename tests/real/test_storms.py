@@ -64,7 +64,7 @@ async def test_every_session_of_a_gateway_is_brought_back(
     assert [answer.text for answer in answers] == sessions
     assert len(server.requests(rpc="initialize")) == 2 * SESSIONS
     assert most <= 64, "not all at once"
-    assert len(proxy.logged(r"recovered .* generation 1")) == SESSIONS
+    assert len(proxy.logged(r"recovered .* in [0-9.]+ s")) == SESSIONS
 
 
 async def test_a_server_that_knows_nobody_is_not_hammered(

@@ -20,6 +20,7 @@ from mcp_sessions.proxy.marks import mark_rules
 from mcp_sessions.rules import Level, Rule, catalogue
 from mcp_sessions.rules.examples import written_out
 from mcp_sessions.rules.pages import explain, page
+from mcp_sessions.views import summary
 from mcp_sessions.views.log import EventLog
 from mcp_sessions.views.sarif import sarif
 from mcp_sessions.views.summary import Outcome
@@ -96,10 +97,13 @@ def test_the_summary_counts_by_rule_and_party() -> None:
     for violation in (*told().violations, *told().violations, *told(catalogue()["MCP103"].bad).violations):
         outcome.add(violation)
     first, _, *rows = outcome.summary().splitlines()
-    assert first == "mcp: 3 violations (1 by clients, 2 by servers)"
+    assert first == "3 violations (1 by clients, 2 by servers)"
     assert [row.split() for row in rows] == [
         ["MCP305", "lost-session-not-404", "server", "MUST", "2"],
         ["MCP103", "post-content-type", "client", "PRACTICE", "1"],
+        ["by", "times", "rules"],
+        ["http://mcp.example:80/mcp", "2", "MCP305"],
+        ["client[165]", "1", "MCP103"],
     ]
     assert outcome.fails(Level.MUST)
     assert not outcome.fails(None)
@@ -109,6 +113,19 @@ def test_the_summary_counts_by_rule_and_party() -> None:
     assert mild.fails(Level.PRACTICE)
     assert not mild.fails(Level.SHOULD)
     assert Outcome().summary() == ""
+
+
+def test_who_did_most_is_shown_and_who_is_told_apart_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, [violation] = Outcome(), told().violations
+    for number in range(summary.BY_LIMIT + 7):
+        by = violation.model_copy(update={"party": "client", "client": f"c[{number}]", "times": 1 + (number < 2)})
+        outcome.add(by)
+    assert len(outcome.by) == summary.BY_LIMIT + 1
+    table = outcome.summary().splitlines()
+    rows = [row.split() for row in table[table.index(next(row for row in table if row.startswith("by "))) + 1 :]]
+    assert rows[:3] == [["others", "7", "MCP305"], ["c[0]", "2", "MCP305"], ["c[1]", "2", "MCP305"]]
+    assert len(rows) == summary.SHOWN + 1
+    assert rows[-1] == [str(summary.BY_LIMIT + 1 - summary.SHOWN), "more", str(summary.BY_LIMIT + 1 - summary.SHOWN)]
 
 
 def test_marks_are_found_by_mitmproxys_filters_and_clobber_nothing() -> None:
@@ -155,7 +172,7 @@ def test_sarif_names_rule_level_and_clause() -> None:
     run = Sarif.model_validate_json(sarif(lines)).runs[0]
     [found] = run.results
     assert (found.rule_id, found.level.value) == ("MCP305", "error")
-    assert found.message.text == told().violations[0].line()
+    assert found.message.text == told().violations[0].said()
     [rule] = run.tool.driver.rules
     assert rule.help_uri == LOST.address()
     assert json.loads(sarif(lines))["version"] == "2.1.0"

@@ -175,6 +175,18 @@ class Belonging:
         session.revision = printable(version) if isinstance(version, str) else session.revision
         self._reporter.change(session, "opened", f"revision {session.revision}", x)
 
+    def broken_off(self, x: Exchange) -> None:
+        """The server has hung up before an exchange was over."""
+        if x.responded or x.hung_up:
+            return
+        how = "got no answer: its server hung up" if x.status is None else "broken off by its server"
+        what = f"{how} after {x.finished_at - x.at:.2f} s"
+        if x.session is not None:
+            x.session.note(x.finished_at, "broken off", f"{printable(x.what)}: {what}")
+            self._reporter.changed(x.session)
+        if x.verb == "POST":  # a stream that is opened by GET may end at any time
+            self._reporter.action(what, x, Weight.WARNING)
+
     def _presume_lost(self, x: Exchange) -> Session:
         """A session that is lost and was opened before the proxy saw it, unless it is known by now."""
         known = self._claims.meant(x)

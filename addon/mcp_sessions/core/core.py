@@ -122,7 +122,8 @@ class Core:
             return PASS
         if x.stranger and session.mapped:
             if x.akin is None:
-                self.reporter.action("passed on unmapped: it was brought back for another client", x, Weight.WARNING)
+                what = "passed on as it is: its session was brought back for another client"
+                self.reporter.action(what, x, Weight.WARNING)
             self._observer.request(x)
             return PASS
         x.session = session
@@ -261,6 +262,8 @@ class Core:
                 if finish is not Finish.COMPLETE and not x.stranger:
                     self.ending.cut_off(session, finish)
                 self.ending.check(session)  # refused, and its client may be gone by now
+        if finish is Finish.SERVER:
+            self._belonging.broken_off(x)
         self._observer.finish(x)
         if x.opened is not None:
             self.ending.check(x.opened)  # its client may be gone by now: it was opened while exiting

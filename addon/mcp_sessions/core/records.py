@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 1 had no `time`."""
 
 
 class Weight(StrEnum):
@@ -27,18 +29,25 @@ class Record(BaseModel):
     """Version of this schema."""
     at: float
     """Seconds since the epoch."""
+    time: str = Field(default_factory=lambda known: _written(known.get("at", 0.0)))
+    """The same as people read it: ISO 8601, in UTC."""
     kind: str
     client: str = ""
     """The client: `name[pid]`, or an address."""
     session: str = ""
     """Short label of the session."""
     endpoint: str = ""
+    """URL of the server, without its query."""
     flow: str = ""
     """Id of the flow in mitmproxy that shows it."""
     weight: Weight = Weight.INFO
 
     def line(self) -> str:
         """The record as one line of log."""
+        return f"mcp: {self.said()}"
+
+    def said(self) -> str:
+        """The same without the word that all lines of the addon begin with."""
         raise NotImplementedError
 
     def _who(self) -> str:
@@ -48,6 +57,13 @@ class Record(BaseModel):
         if self.session:
             words.append(f"session={self.session}")
         return " ".join(words)
+
+
+def _written(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):  # a recording may come from anybody
+        return ""
 
 
 class Violation(Record):
@@ -65,7 +81,7 @@ class Violation(Record):
     """How often it was: one line stands for all that are beyond the first few of an exchange."""
     weight: Weight = Weight.WARNING
 
-    def line(self) -> str:
+    def said(self) -> str:
         """`MCP308 session-not-deleted client=… session=…`, then who is at fault, the detail and the clause."""
         words = [self.rule, self.name, self._who(), f"({self.party} {self.level})", self.detail, self.clause]
         return " ".join(word for word in words if word)
@@ -79,11 +95,11 @@ class Change(Record):
     """`opened`, `lost`, `recovered`, `ended`, …"""
     detail: str = ""
 
-    def line(self) -> str:
+    def said(self) -> str:
         """`session 7f3a opened client=… endpoint`, with any detail."""
         words = [f"session {self.session}" if self.session else "client", self.what]
         words += [f"client={self.client}" if self.client else "", self.endpoint, self.detail]
-        return "mcp: " + " ".join(word for word in words if word)
+        return " ".join(word for word in words if word)
 
 
 class Action(Record):
@@ -93,9 +109,9 @@ class Action(Record):
     what: str
     detail: str = ""
 
-    def line(self) -> str:
-        """`mcp: resent tools/call client=… session=…`."""
-        words = ["mcp:", self.what, self._who(), self.detail]
+    def said(self) -> str:
+        """`sent again client=… session=… tools/call echo at http://…`."""
+        words = [self.what, self._who(), self.detail, f"at {self.endpoint}" if self.endpoint else ""]
         return " ".join(word for word in words if word)
 
 

@@ -102,6 +102,7 @@ class Reporter:
                 what=what,
                 client=x.client.label,
                 session=x.session.label if x.session else "",
+                endpoint=printable(x.endpoint, 200),
                 flow=x.id,
                 detail=printable(x.what),
                 weight=weight,

@@ -117,10 +117,10 @@ class Recordings:
             found = choice.made()
             written = await self.write(found, path, keep_secrets=keep_secrets)
         except (ValueError, OSError) as e:
-            logger.error(f"mcp.export: {e}")
+            logger.error(f"mcp: mcp.export: {e}")
             return
         warning = ", with its secrets: do not publish it" if keep_secrets else ""
-        logger.log(ALERT, f"mcp.export: {counted(len(found), 'flow')} written to {written}{warning}")
+        logger.log(ALERT, f"mcp: mcp.export: {counted(len(found), 'flow')} written to {written}{warning}")
 
 
 async def _paced[F: Flow](flows: Iterable[F]) -> AsyncIterator[F]:
@@ -141,7 +141,7 @@ def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], 
     made = Export(flows, named(redact), keep_secrets=keep_secrets)
     written = made.write(path)
     for found, said in made.account():
-        logger.log(logging.INFO if found else logging.WARNING, f"mcp.export: mcp_redact {said}")
+        logger.log(logging.INFO if found else logging.WARNING, f"mcp: mcp.export: mcp_redact {said}")
     if made.redactor.cut_out:
-        logger.warning(f"mcp.export: {made.cut_out_said}")
+        logger.warning(f"mcp: mcp.export: {made.cut_out_said}")
     return ", ".join(str(file) for file in written)

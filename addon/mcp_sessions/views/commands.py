@@ -21,6 +21,7 @@ from ..rules.pages import explain
 from ..wire.text import counted, printable
 from . import naming, table
 from .help import help_table
+from .log import ours
 from .shown import Shown, View
 
 logger = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ class Commands(View):
     def _shown(self, rows: table.Table, nothing: str) -> mitmproxy.types.Data:
         """A table as the console draws it; where there is no console, it is also said in the log."""
         if not _in_console():
-            logger.log(ALERT, table.text(rows, nothing))
+            logger.log(ALERT, ours(table.text(rows, nothing)))
         return cast(mitmproxy.types.Data, rows)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import signal
 
-from mitmproxy import exceptions
+from mitmproxy import ctx, exceptions
 from mitmproxy.log import ALERT
 
 from ..core.records import AnyRecord, Violation, Weight
@@ -12,7 +15,7 @@ from ..proxy.failing import described
 from ..rules import Level
 from . import summary as outcome
 from .journal import Journal
-from .log import EventLog
+from .log import STANDARD_OUTPUT, EventLog, ours
 from .summary import Outcome
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ class Reporting:
         self.journal = Journal()
         self.outcome = Outcome()
         self._log: EventLog | None = None
+        self._hangups = False
+        """Whether SIGHUP is waited for."""
 
     def tell(self, record: AnyRecord) -> None:
         """Hand a record to all who want it. Never raises: what is said must not change what is done."""
@@ -52,6 +57,8 @@ class Reporting:
         if self._log is not None and self._log.path == path:
             return
         opened = None
+        if path == STANDARD_OUTPUT and hasattr(ctx.master, "overlay"):
+            raise exceptions.OptionsError("mcp_log: mitmproxy draws on standard output: name a file")
         if path:
             try:
                 opened = EventLog(path)
@@ -60,11 +67,28 @@ class Reporting:
         if self._log is not None:
             self._log.close()
         self._log = opened
+        self._wait_for_hangups(opened is not None)
+
+    def _wait_for_hangups(self, wanted: bool) -> None:
+        """Open the file anew on SIGHUP, as a rotation of logs asks for, unless that means the end of a terminal."""
+        number = getattr(signal, "SIGHUP", None)
+        if number is None or wanted is self._hangups or any(map(os.isatty, (0, 1, 2))):
+            return
+        loop = asyncio.get_running_loop()
+        if wanted:
+            loop.add_signal_handler(number, self._reopen)
+        else:
+            loop.remove_signal_handler(number)
+        self._hangups = wanted
+
+    def _reopen(self) -> None:
+        if self._log is not None:
+            self._log.reopen()
 
     def sum_up(self, fail_on: Level | None) -> None:
         """Say how it went; a violation of the level `fail_on` or above is what the wrapper commands fail for."""
         summary = self.outcome.summary()
         if summary:
-            logger.log(ALERT, summary)
+            logger.log(ALERT, ours(summary))
         if fail_on is not None and self.outcome.fails(fail_on):
             outcome.FAILED.append(f"mcp_fail_on is {fail_on.lower()}, and such a violation was seen")

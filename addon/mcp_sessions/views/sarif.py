@@ -50,7 +50,7 @@ def sarif(lines: Iterable[bytes]) -> str:
         return Result(
             rule_id=violation.rule,
             level=severity[Level(violation.level)],
-            message=Message(text=violation.line()),
+            message=Message(text=violation.said()),
             locations=[Location(logical_locations=[LogicalLocation(name=violation.endpoint, kind="resource")])],
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..core.records import Violation
@@ -13,38 +14,64 @@ VIOLATED = 3
 """Exit status of the wrapper commands when a violation was seen that `mcp_fail_on` asks about; mitmproxy's own is 1."""
 
 
+BY_LIMIT = 1_000
+"""Clients and servers that are told apart; what more of them do is counted under one name."""
+
+OTHERS = "others"
+
+SHOWN = 20
+"""Of those, how many are shown: who did most."""
+
+
 @dataclass(slots=True)
 class Outcome:
-    """Violations of a run, counted by rule, level and party."""
+    """Violations of a run, counted by rule, level and party, and by who did it."""
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    by: dict[str, Counter[str]] = field(default_factory=dict)
+    """Rules by client, or by the address of the server."""
 
     def add(self, violation: Violation) -> None:
         """Count a violation."""
         self.counts[violation.rule, violation.level, violation.party] += violation.times
+        who = violation.client if violation.party == "client" else violation.endpoint
+        if who not in self.by and len(self.by) >= BY_LIMIT:
+            who = OTHERS
+        self.by.setdefault(who or "unknown", Counter())[violation.rule] += violation.times
 
     def fails(self, level: Level | None) -> bool:
         """Whether a violation of this level or above was seen."""
         return level is not None and any(Level(seen).weight >= level.weight for _, seen, _ in self.counts)
 
     def summary(self) -> str:
-        """A table by rule and party, the most frequent first; empty if there was nothing."""
+        """A table by rule and party, and one by who did it, each with the most frequent first; empty if nothing was."""
         if not self.counts:
             return ""
         rows = [
             (rule, catalogue()[rule].name, party, level, str(times))
             for (rule, level, party), times in sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
         ]
-        table = [("rule", "name", "party", "level", "times"), *rows]
-        widths = [max(len(row[n]) for row in table) for n in range(5)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-        ]
+        most = sorted(self.by.items(), key=lambda item: (-item[1].total(), item[0]))
+        by = [(who, str(rules.total()), " ".join(sorted(rules))) for who, rules in most[:SHOWN]]
+        if len(most) > SHOWN:
+            by.append((f"{len(most) - SHOWN} more", str(sum(rules.total() for _, rules in most[SHOWN:])), ""))
         parties = Counter[str]()
         for (_, _, party), times in self.counts.items():
             parties[party] += times
         total = ", ".join(f"{times} by {party}s" for party, times in sorted(parties.items()))
-        return "\n".join([f"mcp: {counted(sum(parties.values()), 'violation')} ({total})", *lines])
+        return "\n".join(
+            [
+                f"{counted(sum(parties.values()), 'violation')} ({total})",
+                *_aligned([("rule", "name", "party", "level", "times"), *rows]),
+                *_aligned([("by", "times", "rules"), *by]),
+            ]
+        )
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 FAILED: list[str] = []

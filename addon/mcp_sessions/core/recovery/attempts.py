@@ -24,6 +24,8 @@ class Attempt:
     deadline: float
     x: Exchange | None = None
     """The exchange that it is for."""
+    since: float = 0.0
+    """When the session was found to be lost."""
     begun: float | None = None
     """When its `initialize` went out first; none while it waits for its turn."""
     waiting: dict[str, tuple[Exchange, Treatment | None]] = field(default_factory=dict)

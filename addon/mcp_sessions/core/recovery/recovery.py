@@ -112,7 +112,9 @@ class Recovery:
             if self._troubles.of(session).deaths == 0:  # what follows is limited session by session
                 self.shaking.storms.failed(session.endpoint, self._troubles.recovered_at(session), now)
             if self._troubles.died_young(session, now):
-                self._reporter.action("rests: it was lost again and again at its first use", x, Weight.WARNING)
+                self._reporter.action(
+                    "not brought back for a while: it was lost again and again at its first use", x, Weight.WARNING
+                )
         if not _recoverable(session):
             raise GaveUp(f"the session is {session.state}")
         what = treatment(x, self.policy.recover, unprocessed=reading.unprocessed)
@@ -189,7 +191,8 @@ class Recovery:
         self._begin(session, "by hand", None)
 
     def _attempt(self, session: Session, url: str, carried: h.Fields, x: Exchange | None = None) -> Attempt:
-        attempt = Attempt(session, url, carried, self._reporter.now + self.policy.recover_timeout, x)
+        now = self._reporter.now
+        attempt = Attempt(session, url, carried, now + self.policy.recover_timeout, x, now)
         self.attempts[session] = attempt
         return attempt
 
@@ -229,13 +232,13 @@ class Recovery:
                 decision = outcome_for(session, what)
                 sent_again += [x] if isinstance(decision, Resend) else []
                 self._outbox.release(x, anew(x, decision))
-        self._reporter.change(session, "recovered", f"generation {session.generation}", attempt.x)
+        self._reporter.change(session, "recovered", f"in {now - attempt.since:.2f} s", attempt.x)
         for x in sent_again:
             self._reporter.action("sent again", x)
         if often:
             self._reporter.change(
                 session,
-                "thrashes",
+                "is lost again and again",
                 f"recovered {often} times within a minute: is it behind a balancer without stickiness, or does its "
                 "server keep restarting?",
                 weight=Weight.WARNING,

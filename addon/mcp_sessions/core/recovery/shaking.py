@@ -141,7 +141,7 @@ class Shaking:
             self._end(attempt, opened.problem, for_all=outcome.status not in (401, 403))
             return
         for difference in handshake.differences(session.answer, opened.result, session.revision):
-            self._reporter.change(session, "meets another server", difference, weight=Weight.WARNING)
+            self._reporter.change(session, "finds its server changed", difference, weight=Weight.WARNING)
         if attempt.x is not None and session.number not in self._ledger.sessions:
             self.accepted(session, attempt.x)
         session.result = packed(opened.result)
@@ -174,7 +174,7 @@ class Shaking:
             attempt.steps.append(handshake.page_of(listing, cursor, step.page + 1, items))
         elif compare(attempt.session.holding(), listing, items):
             detail = f"its {listing.items} are other ones"
-            self._reporter.change(attempt.session, "meets another server", detail)
+            self._reporter.change(attempt.session, "finds its server changed", detail)
 
     def _not_restored(self, session: Session, what: str) -> None:
         self._reporter.change(session, "not restored in full", what, weight=Weight.WARNING)
