@@ -94,6 +94,7 @@ class McpSessions:
         self.checking.serve(judge)
         self.effects = Effects(core, self.own, lambda: self.keeping)
         self.identifying = Identifying(core, self._tasks, self.effects.fetch)
+        self.effects.watch = self.identifying.watch_process
         self.exchanges = Exchanges(
             core,
             self.effects,

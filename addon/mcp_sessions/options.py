@@ -93,14 +93,14 @@ class Settings(BaseModel):
         60,
         ge=1,
         le=86400,
-        description="End a session this many seconds after its client, no process of this host, has aborted its stream "
-        "and closed its connections.",
+        description="End a session this many seconds after its client, which is not seen to end, has aborted its "
+        "stream and closed its connections.",
     )
     mcp_end_after_idle: int = Field(
         1800,
         ge=1,
         le=604800,
-        description="End a session whose client, no process of this host, has sent nothing and held no connection for "
+        description="End a session whose client, which is not seen to end, has sent nothing and held no connection for "
         "this many seconds.",
     )
     mcp_end_superseded: Literal["off", "on"] = Field(

@@ -30,6 +30,7 @@ class FakeProcess:
     started: float = 1.0
     name: str = "client"
     parent: int | None = None
+    above: FakeProcess | None = None
 
 
 class Driver:
@@ -115,9 +116,9 @@ class Driver:
         self.core.finished(x, how, now)
         self.fetch()
 
-    def gone(self, process: ProcessLike, now: float) -> None:
-        """A process has ended."""
-        self.core.gone(process, now)
+    def gone(self, process: ProcessLike, now: float, *left: ProcessLike) -> None:
+        """A process has ended, and has left others behind."""
+        self.core.gone(process, now, left)
         self.fetch()
 
     def disconnected(self, connection_id: str, now: float) -> Connection | None:

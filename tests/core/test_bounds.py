@@ -138,13 +138,21 @@ def test_an_id_that_no_server_gave_is_never_deleted() -> None:
     assert {session.state for session in world.core.ledger.sessions.values()} <= {State.CLOSED}
 
 
+def ends_by_evidence(world: World, peer: Peer) -> None:
+    """A process ends that nobody has seen to shake hands: that proves nothing."""
+    world.disconnected(peer.connection, world.now)
+    world.dies(peer)
+    assert world.deleting == []
+    world.wait(1801)
+
+
 def test_of_a_session_that_was_brought_back_only_the_servers_id_is_deleted() -> None:
     world = World()
     peer = Peer(7)
     world.lose(world.call("guessed-one-two-three", peer=peer)[0])
     session = world.session("guessed-one-two-three")
     world.shake(session, "given-by-the-server")
-    world.dies(peer)
+    ends_by_evidence(world, peer)
     assert world.deleting == ["given-by-the-server"]
     world.delete_answered(200)
     assert world.deleting == []
@@ -154,5 +162,5 @@ def test_an_id_that_the_server_accepted_is_deleted() -> None:
     world = World()
     peer = Peer(7)
     world.works(world.call("accepted-one-two-three", peer=peer)[0])
-    world.dies(peer)
+    ends_by_evidence(world, peer)
     assert world.deleting == ["accepted-one-two-three"]

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from core.driver import FakeProcess
 from core.world import DELETE, Peer, World, initialized, outcome
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.ending import evidence
 from mcp_sessions.core.ending.deletions import Deletion
+from mcp_sessions.core.ending.departures import GRACE
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.attempts import Attempt
 from mcp_sessions.core.recovery.handshake import Step
@@ -66,6 +68,11 @@ class CoreMachine(RuleBasedStateMachine):
         self.sent: set[str] = set()
         self.dead: set[int] = set()
         self.used_by: set[int] = {0}
+        self.latecomers = False
+        """Somebody has used the session after its client was taken for gone."""
+        self.side = ClientSide.USING
+        self.children_until = 0.0
+        """Until when children of a process that has ended may go on in its place."""
         self.ended_by_client = self.ended_by_hand = self.exiting = False
         self.was_left = False
         self.seen: dict[int, Send] = {}
@@ -139,9 +146,18 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from([0, 1, CARRIER]))
     def die(self, who: int) -> None:
+        self._die(who)
+
+    @precondition(lambda self: not self.dead & {0})
+    @rule()
+    def die_before_its_children(self) -> None:
+        self.children_until = self.world.now + GRACE
+        self._die(0, FakeProcess(99))
+
+    def _die(self, who: int, *left: FakeProcess) -> None:
         self.dead.add(who)
         self.world.disconnected(PEERS[who].connection, self.world.now)
-        self.world.dies(PEERS[who])
+        self.world.dies(PEERS[who], *left)
         self._take_releases()
 
     @rule(who=st.integers(0, len(PEERS) - 1))
@@ -362,13 +378,17 @@ class CoreMachine(RuleBasedStateMachine):
             for send in self.world.sends
             if isinstance(send.tag, Deletion) and send.tag.final and send.request.session is self.session
         }
+        self.latecomers |= self.side is ClientSide.GONE and standing.client is ClientSide.USING
+        self.side = standing.client
         if deletes.keys() - self.seen.keys():
-            quiet = self.world.now - self.quiet_since >= 20 and bool(UNSEEN & self.used_by)
+            quiet = self.world.now - self.quiet_since >= 20 and (bool(UNSEEN & self.used_by) or self.latecomers)
             meant = self.ended_by_client or self.ended_by_hand
             left_behind = self.superseded and self.used_by - self.dead == {0} and not self.streams
             since = next((at for at in self.others if at >= self.quiet_since), self.world.now)
             quiet = quiet or (left_behind and self.world.now - since >= 15)
-            assert meant or quiet or self.used_by <= self.dead - UNSEEN, "a session whose client lives is not ended"
+            certain = self.used_by <= self.dead - UNSEEN and self.world.now >= self.children_until
+            assert meant or quiet or certain, "a session whose client lives is not ended"
+            assert meant or quiet or not self.latecomers, "who comes later proves nothing by its end"
         self.seen = deletes
         assert not self.was_left or standing.client is ClientSide.LEFT, "what was ended by its client stays so"
         self.was_left = standing.client is ClientSide.LEFT
@@ -433,11 +453,38 @@ TestCoreMachine.settings = settings(
 
 def test_the_machine_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the core: a session is ended although one of its clients lives. The machine must notice."""
-    monkeypatch.setattr("mcp_sessions.core.session.Session.orphaned", property(lambda _: True))
+    monkeypatch.setattr("mcp_sessions.core.ending.ending.is_orphaned", lambda _: True)
     machine = CoreMachine()
     machine.begin()
     machine.call(1)
     machine.die(1)
+    with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
+        machine.only_the_abandoned_are_ended()
+
+
+def test_the_machine_sees_a_courier_that_is_taken_for_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: whoever uses a session is its client. The machine must notice."""
+    monkeypatch.setattr("mcp_sessions.core.ending.ending.start_over", lambda _: None)
+    machine = CoreMachine()
+    machine.begin()
+    machine.die(0)
+    machine.only_the_abandoned_are_ended()
+    machine.call(1)
+    machine.only_the_abandoned_are_ended()
+    machine.world.sends.clear()
+    machine.only_the_abandoned_are_ended()
+    machine.die(1)
+    with pytest.raises(AssertionError, match="who comes later proves nothing"):
+        machine.only_the_abandoned_are_ended()
+
+
+def test_the_machine_sees_that_children_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the core: who ends is gone, whatever it leaves behind. The machine must notice."""
+    monkeypatch.setattr("mcp_sessions.core.ending.departures.GRACE", 0.0)
+    machine = CoreMachine()
+    machine.begin()
+    machine.die_before_its_children()
+    machine.world.wait(0.1)
     with pytest.raises(AssertionError, match="a session whose client lives is not ended"):
         machine.only_the_abandoned_are_ended()
 

@@ -74,7 +74,8 @@ def test_a_late_answer_to_an_earlier_id_says_nothing_of_the_present_one() -> Non
     again = Peer(pid=6, token="mine", connection="c6")
     world.lose(world.call("another-session-id", peer=again)[0])
     world.shake(session, "new-id")
-    world.dies(again)
+    world.core.end(session, world.now)
+    world.fetch()
     assert world.deleting == ["new-id"]
     world.sent(late, outcome(404), world.now)
     assert session.state is State.ENDING

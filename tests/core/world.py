@@ -114,10 +114,10 @@ class World(Driver):
         self.core.hung_up(x, self._next())
         self.finish(x, Finish.CLIENT)
 
-    def dies(self, peer: Peer) -> None:
-        """The process of a client ends."""
+    def dies(self, peer: Peer, *left: FakeProcess) -> None:
+        """The process of a client ends, and leaves children behind."""
         assert peer.pid
-        self.gone(FakeProcess(peer.pid), self._next())
+        self.gone(FakeProcess(peer.pid), self._next(), *left)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and timers go off when they are due."""

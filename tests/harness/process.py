@@ -125,6 +125,14 @@ class Process:
             raise GaveUpError(f"did not end within {within} s\n{self.report()}") from None
         return code
 
+    async def exited(self, within: float = 10.0) -> int:
+        """Its return code; its output may go on, for a child may hold it."""
+        assert self._child is not None
+        async with asyncio.timeout(within):
+            while (code := self._child.returncode) is None:  # noqa: ASYNC110  # `wait` waits for its pipes, too
+                await asyncio.sleep(0.01)
+        return code
+
     async def kill(self) -> int | None:
         """SIGKILL, and wait until it is gone."""
         if self._child is None:

@@ -49,7 +49,7 @@ class Client:
         connection.close()
         return answer.status, answer.headers.get("Mcp-Session-Id"), body.decode()
 
-    def open(self) -> str:
+    def initialize(self) -> str:
         self.session = None
         status, session, _ = self.post(
             "initialize",
@@ -57,7 +57,14 @@ class Client:
         )
         assert status == 200, status
         self.session = session
-        self.post("notifications/initialized", notification=True)
+        return session
+
+    def initialized(self):
+        return self.post("notifications/initialized", notification=True)
+
+    def open(self) -> str:
+        session = self.initialize()
+        self.initialized()
         return session
 
     def listen(self) -> int:
@@ -82,10 +89,14 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="where the session id is kept between two runs")
     parser.add_argument("--name", default="session-client")
     parser.add_argument("--token")
+    parser.add_argument("--session", help="the session to go on with")
     options = parser.parse_args()
     client = Client(options.url, options.name, options.token)
     if options.file and options.file.exists():
         client.session = options.file.read_text()
+    if options.session:
+        client.session = options.session
+        print(f"= {os.getpid()}", flush=True)
     print("READY", flush=True)
     for line in sys.stdin:
         command, *rest = line.split()
@@ -94,6 +105,10 @@ def main() -> None:
                 said = client.open()
                 if options.file:
                     options.file.write_text(said)
+            case "initialize":
+                said = client.initialize()
+            case "initialized":
+                said = client.initialized()[0]
             case "many":
                 said = " ".join(client.open() for _ in range(int(rest[0])))
             case "use":
@@ -118,6 +133,20 @@ def main() -> None:
                     sys.stdin.read()
                     os._exit(0)
                 said = child
+            case "daemon":
+                # As a service that puts itself into the background: a child of a child goes on.
+                if os.fork():
+                    os._exit(0)
+                os.setsid()
+                if os.fork():
+                    os._exit(0)
+                said = os.getpid()
+            case "exec":
+                # A child that is a program of its own, and is told what to go on with.
+                if os.fork():
+                    os._exit(0)
+                again = [sys.executable, __file__, *sys.argv[1:], "--session", client.session]
+                os.execv(sys.executable, again)
             case "listen-on":
                 # As a client does that signs in by a browser.
                 client.door = socket.create_server(("127.0.0.1", 0))

@@ -99,9 +99,10 @@ async def test_a_terminated_client_is_gone_as_well(
     server = await sdk_server(1)
     proxy = await mitmdump(server.port)
     client = await sdk_client(1, proxy.url)
+    await server.wait_state(lambda seen: seen.rpc == "notifications/initialized")  # before, it would prove nothing
 
     os.kill(client.process.pid, signal.SIGTERM)
 
     delete = await server.wait_state(is_delete, 2.0)
     assert delete.status == 200
-    await proxy.wait_log("MCP314 session-never-used")
+    await proxy.wait_log("closed .*process gone")

@@ -28,6 +28,7 @@ class Process:
     started: float = 1.0
     name: str = "client"
     parent: int | None = 1
+    above: None = None
 
 
 @dataclass

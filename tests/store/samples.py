@@ -34,6 +34,8 @@ def a_session(
     session = Session(ENDPOINT, name, standing=standing, **{**values, **more})
     for owner in (a_client(),) if owners is None else owners:
         session.owners[owner] = NOW - 5
+        if owner.is_process:
+            session.opener = session.confirmer = owner
         if not owner.is_process:
             session.vouched = (*session.vouched, owner)
     return session

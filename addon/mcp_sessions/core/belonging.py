@@ -12,6 +12,7 @@ from ..wire.jsonrpc import Message
 from ..wire.text import counted, printable
 from .claims import Claims
 from .client import Client
+from .ending import parts
 from .ending.ending import Ending
 from .exchange import Exchange
 from .ledger import Ledger
@@ -63,6 +64,9 @@ class Belonging:
         ledger.carry(x.connection, session)
         if session.standing.client is ClientSide.GONE:
             self._ending.returned(session, x)
+        if x.method == parts.ENDED:
+            parts.note(session, x, parts.ENDED)
+            self._reporter.changed(session)
         session.last_used = x.at
         ledger.touched[session] = None
         if session not in self._ending.evidence:
@@ -146,6 +150,7 @@ class Belonging:
             self._ledger.fire(existing, Trigger.REINITIALIZED, now)
             existing.note(now, "initialized again")
             self.use(existing, x)
+            parts.note(existing, x, parts.BEGUN)
             return existing
         params = x.message.params if x.message else {}
         asked = params.get("protocolVersion")
@@ -153,6 +158,7 @@ class Belonging:
         session = Session(
             x.endpoint, assigned, assigned, opened=now, last_used=now, revision=revision, parameters=packed(params)
         )
+        parts.note(session, x, parts.BEGUN)
         self._enter(session, x)
         return session
 

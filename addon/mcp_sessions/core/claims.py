@@ -143,6 +143,7 @@ def _apart(means: Session, x: Exchange) -> Session:
         whose=_whose(x),
         opened_by="unknown",
     )
-    if means.held is not None and x.client.is_process and x.client in means.owners:
-        session.held = means.held.copy()
+    if x.client.is_process and x.client in means.owners:  # then it is the same client, with other credentials
+        session.opener, session.confirmer = means.opener, means.confirmer
+        session.held = means.held.copy() if means.held is not None else None
     return session

@@ -29,6 +29,10 @@ class ProcessLike(Protocol):
     def parent(self) -> int | None:
         """The pid of its parent; None if that is not known."""
 
+    @property
+    def above(self) -> ProcessLike | None:
+        """Its parent; None if that is not known, or only there to reap what others have left."""
+
 
 class ClientKey(NamedTuple):
     """What makes two connections belong to one client.
@@ -69,6 +73,10 @@ class Client:
     started: float | None = None
     parent: int | None = None
     """The pid of its parent process; None if that is not known."""
+    above: ProcessLike | None = None
+    """Its parent process; None if that is not known."""
+    left_behind: frozenset[ClientKey] = frozenset()
+    """Its children that lived on when it had ended."""
     user_agent: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
     """`clientInfo` of its latest `initialize`: name and version, shortened."""
@@ -129,3 +137,5 @@ class Connection:
     """The address of the proxy that its client has dialled in the place of a server's; empty if it names the server."""
     sessions: dict[Any, None] = field(default_factory=dict)
     """The sessions that it has carried: each a `Session`."""
+    steps: tuple[tuple[Any, str], ...] = ()
+    """Handshakes in which something was sent over it before it was known by whom: each a `Session`, and what."""

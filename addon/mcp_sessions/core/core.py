@@ -54,7 +54,7 @@ class Core:
         self.ledger = Ledger(evicted=self._forget)
         self._claims = Claims(self.ledger, self.fingerprints)
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
-        self.senders = Senders(self.ledger, self.ending.carries)
+        self.senders = Senders(self.ledger, self.ending.departures.carries)
         self._belonging = Belonging(self.ledger, self._claims, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
         self._recovery.shaking.accepted = self._belonging.accepted
@@ -257,7 +257,7 @@ class Core:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
             if self.ledger.listens_no_more(session, x.id, now) and finish is Finish.CLIENT and not session.streams:
-                self.ending.aborted.by(session, x.connection.carrier)
+                self.ending.departures.aborted.by(session, x.connection.carrier)
             if x.verb == "DELETE":
                 if finish is not Finish.COMPLETE and not x.stranger:
                     self.ending.cut_off(session, finish)
@@ -314,12 +314,12 @@ class Core:
     def outlived(self, process: ProcessLike, heir: ProcessLike, now: float) -> None:
         """A process is about to be reported as gone whose connections another process holds."""
         self._at(now)
-        self.ending.outlived(process, heir)
+        self.ending.departures.outlived(process, heir)
 
-    def gone(self, process: ProcessLike, now: float) -> None:
-        """A process of this host has ended."""
+    def gone(self, process: ProcessLike, now: float, left: Sequence[ProcessLike] = ()) -> None:
+        """A process of this host has ended, and has left these of its children behind."""
         self._at(now)
-        self.ending.gone(process)
+        self.ending.departures.gone(process, left)
 
     # What came of effects
 

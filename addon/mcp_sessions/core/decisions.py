@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from ..wire.headers import Fields, HeaderMap
 from ..wire.jsonrpc import Body
-from .client import Client
+from .client import Client, ProcessLike
 from .exchange import Exchange
 from .recovery.server_state import Held
 from .session import Session
@@ -149,7 +149,14 @@ class Conclude:
     problem: str = ""
 
 
-type Effect = Send | Release | Consult | Conclude
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Tell `Core.gone` when this process has ended."""
+
+    process: ProcessLike
+
+
+type Effect = Send | Release | Consult | Conclude | Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .decisions import Conclude, Consult, Decision, Effect, Release, Request, Send, Tag
+from .decisions import Conclude, Consult, Decision, Effect, Release, Request, Send, Tag, Watch
 from .exchange import Exchange
 
 NOTHING: Sequence[Effect] = ()
@@ -32,8 +32,8 @@ class Outbox:
         """Have a request sent in a client's place."""
         self._effects.append(Send(request, tag))
 
-    def put(self, effect: Consult | Conclude) -> None:
-        """Have other proxies asked or told."""
+    def put(self, effect: Consult | Conclude | Watch) -> None:
+        """Have other proxies asked or told, or a process watched."""
         self._effects.append(effect)
 
     def release(self, x: Exchange, decision: Decision) -> None:

@@ -12,6 +12,7 @@ from .bounded import vouch, with_one, without
 from .carriers import VISITED, sign_of
 from .client import Client, ClientKey, Connection, ProcessLike
 from .decisions import Ask
+from .ending.parts import BEGUN, ENDED, settle
 from .exchange import Exchange
 from .ledger import Ledger
 from .session import ID_LIMIT, Session
@@ -35,8 +36,9 @@ class Senders:
             ask = Ask(identity=not known, recall=len(x.presented) <= ID_LIMIT)
         elif known:
             return None
-        elif _opens(x) or (x.session is not None and not plain):
-            # Who opens a session is its owner from the beginning, and who is its owner may come from another address.
+        elif _opens(x) or x.method == ENDED or (x.session is not None and not plain):
+            # Who opens a session is its owner from the beginning, who shakes hands for it is its client, and who is its
+            # owner may come from another address.
             ask = Ask(identity=True)
         else:
             return None
@@ -65,6 +67,7 @@ class Senders:
         """
         connection.identified, connection.vanished = True, vanished
         if process is None:
+            connection.steps = ()
             self._settle_unknown(connection, vanished)
             return connection.client
         key = ClientKey(pid=process.pid, started=process.started)
@@ -79,17 +82,20 @@ class Senders:
                 pid=process.pid,
                 started=process.started,
                 parent=process.parent,
+                above=process.above,
             )
             self._ledger.client(client)
+        client.above = client.above or process.above
         if visited and not client.alone:
             self._carry(client, VISITED)
         elif connection.kept_back:
             client.alone = True
         if client.carrier:
-            connection.carrier = client
+            connection.carrier, connection.steps = client, ()
             self._settle_unknown(connection, vanished=False)
             return connection.client
         self._join(connection, client, now)
+        settle(connection, client)
         return client
 
     def of(self, x: Exchange) -> Client:
@@ -174,4 +180,4 @@ class Senders:
 
 def _opens(x: Exchange) -> bool:
     """Whether a request opens a session, or may."""
-    return any(message.method == "initialize" for message in x.body.messages) or x.body.sniffed
+    return any(message.method == BEGUN for message in x.body.messages) or x.body.sniffed

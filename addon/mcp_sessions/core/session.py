@@ -119,6 +119,12 @@ class Session:
     generation: int = 0
     owners: dict[Client, float] = field(default_factory=dict)
     """The clients that used it, with the time of their last use; the latest stands last."""
+    opener: Client | None = None
+    """The process that sent its `initialize`."""
+    confirmer: Client | None = None
+    """The process that sent `notifications/initialized`."""
+    shell: Client | None = None
+    """The process that has started all that used it, if these were couriers (`ending.parts`)."""
     vouched: tuple[Client, ...] = ()
     """Those of its owners that used it over a connection of which it is settled that no process is known behind it."""
     credentials: str = field(default="", repr=False)
@@ -219,11 +225,6 @@ class Session:
     def client(self) -> Client | None:
         """The client that used it last."""
         return next(reversed(self.owners), None)
-
-    @property
-    def orphaned(self) -> bool:
-        """Whether every client that ever used it is a process that is known to be gone."""
-        return bool(self.owners) and all(owner.gone and owner.is_process for owner in self.owners)
 
     @property
     def settled_owners(self) -> dict[Client, float]:

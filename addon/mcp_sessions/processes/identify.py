@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mcp_sessions.processes import lookup
 from mcp_sessions.processes.lookup import Address, Unknown
+from mcp_sessions.processes.orphans import left_behind
 from mcp_sessions.processes.process import Process
 from mcp_sessions.processes.visitors import has_visitors
 
@@ -38,6 +39,9 @@ class Identifier:
         # Two, so that a look-up stuck in the kernel does not hold up the others; more would only compete for the GIL.
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="mcp-identify")
         self._closed = False
+        self._asked: dict[Process, tuple[Process, ...]] | None = None
+        """Those whose children the next look is for; None if none is about to be."""
+        self._look: asyncio.Task[None] | None = None
 
     async def identify(self, connection_id: str, peer: Address, local: Address) -> Process | Unknown:
         """The process at the other end of a connection: `peer` is its address there, `local` the one here.
@@ -67,6 +71,28 @@ class Identifier:
         if not self.enabled or self._closed:
             return False
         return await asyncio.get_running_loop().run_in_executor(self._executor, has_visitors, process)
+
+    async def left_behind(self, process: Process) -> tuple[Process, ...]:
+        """The children of a process that has ended that live on, as far as that can be seen.
+
+        One look serves all who ask before it begins, for many may end at the same time.
+        """
+        if not self.enabled or self._closed:
+            return ()
+        if self._asked is None:
+            self._asked = {}
+            self._look = asyncio.create_task(self._look_for_children(), name="mcp look for children")
+        look, asked = self._look, self._asked
+        asked[process] = ()
+        assert look is not None
+        await asyncio.shield(look)
+        return asked[process]
+
+    async def _look_for_children(self) -> None:
+        await asyncio.sleep(0)  # those that ended at the same moment come along
+        asked, self._asked = self._asked or {}, None
+        found = await asyncio.get_running_loop().run_in_executor(self._executor, left_behind, tuple(asked))
+        asked.update(found)
 
     def forget(self, connection_id: str) -> None:
         """Drop the answer for a connection, for it is closed. Whoever waits for it still gets it."""

@@ -6,6 +6,8 @@ like another one. On Linux the kernel's number is read from `/proc`; elsewhere p
 it internally, are kept.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -40,6 +42,12 @@ class Process:
     name: str = field(compare=False)
     parent: int | None = field(default=None, compare=False)
     """The pid of the parent when it was read; None if that is not known."""
+    above: Process | None = field(default=None, compare=False)
+    """That parent; None if it is not known, or is there to reap what others have left."""
+    group: int = field(default=0, compare=False)
+    """The process group when it was read; 0 if that is not known."""
+    layout: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """Where its memory begins, which is the same for those that it forks, and for hardly anybody else; may be empty."""
 
     def __str__(self) -> str:
         name = "".join(c if c.isprintable() else "?" for c in self.name[:_NAME_LIMIT])
@@ -51,20 +59,37 @@ def read(pid: int) -> Process | None:
 
     Raises OSError if there may be one that cannot be examined (no permission, out of file descriptors).
     """
+    return glance(pid, with_parent=True)
+
+
+def glance(pid: int, *, with_parent: bool = False) -> Process | None:
+    """The same as `read`, without the process above it unless that is wanted, too."""
     if _LINUX:
         stat = _stat(pid)
-        return None if stat is None or stat.gone else Process(pid, stat.started, _name(pid, stat.name), stat.parent)
+        if stat is None or stat.gone:
+            return None
+        above = _above(stat.parent) if with_parent else None
+        name = _name(pid, stat.name)
+        return Process(pid, stat.started, name, stat.parent, above, stat.group, stat.layout)
     try:
         handle = psutil.Process(pid)
         if handle.status() == psutil.STATUS_ZOMBIE:
             return None
-        process = Process(pid, handle.create_time(), handle.name(), handle.ppid())
+        above = _above(handle.ppid()) if with_parent else None
+        process = Process(pid, handle.create_time(), handle.name(), handle.ppid(), above)
     except psutil.AccessDenied as error:
         raise PermissionError(errno.EACCES, str(error)) from error
     except psutil.Error:
         return None
     _keep(process, handle)
     return process
+
+
+def _above(pid: int | None) -> Process | None:
+    """The parent, unless it is the first process, which has all those for children whose parents are gone."""
+    with contextlib.suppress(OSError):
+        return glance(pid) if pid is not None and pid > 1 else None
+    return None
 
 
 def parent(pid: int) -> int | None:
@@ -101,8 +126,13 @@ class _Stat:
     name: str
     gone: bool
     parent: int
+    group: int
     started: float
+    layout: tuple[int, ...]
 
+
+_LAYOUT = slice(45, 48)
+"""Where arguments and environment stand, which is as random as anything there; 0 to whoever may not know it."""
 
 _TICKS = 100
 if sys.platform != "win32":
@@ -129,7 +159,8 @@ def _stat(pid: int) -> _Stat | None:
     # The main thread alone may have ended, which looks like a zombie while other threads go on.
     gone = fields[0] in (b"Z", b"X", b"x") and int(fields[17]) <= 1
     name = data[opening + 1 : closing].decode("utf-8", "replace")
-    return _Stat(name, gone, int(fields[1]), int(fields[19]) / _TICKS)
+    layout = tuple(map(int, fields[_LAYOUT]))
+    return _Stat(name, gone, int(fields[1]), int(fields[2]), int(fields[19]) / _TICKS, layout if all(layout) else ())
 
 
 def _bytes(path: str) -> bytes:

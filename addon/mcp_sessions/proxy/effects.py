@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from ..core.client import ProcessLike
 from ..core.core import Core
 from ..core.decisions import (
     DELIVER,
@@ -18,6 +19,7 @@ from ..core.decisions import (
     Release,
     Request,
     Send,
+    Watch,
 )
 from ..core.session import Session
 from ..wire.text import printable
@@ -64,6 +66,8 @@ class Effects:
         self._due: float | None = None
         self._fetched = asyncio.Event()
         self._closed = False
+        self.watch: Callable[[ProcessLike], None] = lambda _: None
+        """Has the core told when a process has ended."""
         self.patience = 120.0
         """Seconds that an exchange is kept waiting at most."""
 
@@ -83,6 +87,8 @@ class Effects:
                     self._tasks.start(self._send(effect))
                 case Consult():
                     self._tasks.start(self._consult(effect))
+                case Watch(process):
+                    self.watch(process)
                 case Conclude():
                     if (others := self._others) is not None:
                         others.conclude(effect)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from ..core.client import Client, ClientKey, Connection
+from ..core.client import Client, ClientKey, Connection, ProcessLike
 from ..core.core import Core
 from ..processes import Identifier, Liveness, Process, Unknown
 from ..wire.text import printable
@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 LAST_CLOSING = 0.05
 """Seconds within which the connections of a process that has ended are seen to close, unless another one holds them."""
+
+SETTLING = 0.2
+"""Seconds in which who has been left behind is settled."""
 
 BLIND = {
     "remote": "a client on another host",
@@ -61,6 +64,11 @@ class Identifying:
             if (process := _process(client)) is not None:
                 self._watch(process)
 
+    def watch_process(self, process: ProcessLike) -> None:
+        """Watch a process that is no client, or not known as one."""
+        if isinstance(process, Process):
+            self._watch(process)
+
     def identify(self, connection_id: str) -> asyncio.Task[None]:
         """Find out who is behind a connection; one look-up serves all who ask meanwhile."""
         task = self._under_way.get(connection_id)
@@ -103,11 +111,25 @@ class Identifying:
             logger.info(f"mcp: {printable(host)}: {text}: sessions of such clients are ended by evidence only")
 
     def _gone(self, process: Process) -> None:
-        client = self.core.ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
-        if client is not None and client.connections:
-            self._tasks.start(self._outlived(process, client))
+        if self.core.ending.departures.concern(process):
+            self._tasks.start(self._departed(process))
         else:
             self.core.gone(process, clock.now())
+            self._fetch()
+
+    async def _departed(self, process: Process) -> None:
+        """A process has ended that used sessions."""
+        left: tuple[Process, ...] = ()
+        try:
+            left = await self._identifier.left_behind(process)
+            if left:  # which may be about to leave others behind, as who puts itself into the background does
+                await asyncio.sleep(SETTLING)
+                left = tuple(dict.fromkeys((*left, *await self._identifier.left_behind(process))))
+            client = self.core.ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
+            if client is not None and client.connections:
+                await self._outlived(process, client)
+        finally:
+            self.core.gone(process, clock.now(), left)
             self._fetch()
 
     async def _outlived(self, process: Process, client: Client) -> None:
@@ -115,20 +137,16 @@ class Identifying:
         deadline = time.monotonic() + LAST_CLOSING
         while client.connections and time.monotonic() < deadline:  # noqa: ASYNC110  # rare, short, and bounded
             await asyncio.sleep(LAST_CLOSING / 10)
-        try:
-            for connection_id in list(client.connections):
-                connection = self.core.ledger.connections.get(connection_id)
-                if connection is None:
-                    continue  # closed while another was looked at
-                self._identifier.forget(connection_id)
-                heir = await self._identifier.identify(connection_id, connection.peer, connection.local)
-                if isinstance(heir, Process) and heir != process:
-                    self.core.identified(connection, heir, clock.now())
-                    self.core.outlived(process, heir, clock.now())
-                    self._watch(heir)
-        finally:
-            self.core.gone(process, clock.now())
-            self._fetch()
+        for connection_id in list(client.connections):
+            connection = self.core.ledger.connections.get(connection_id)
+            if connection is None:
+                continue  # closed while another was looked at
+            self._identifier.forget(connection_id)
+            heir = await self._identifier.identify(connection_id, connection.peer, connection.local)
+            if isinstance(heir, Process) and heir != process:
+                self.core.identified(connection, heir, clock.now())
+                self.core.outlived(process, heir, clock.now())
+                self._watch(heir)
 
 
 def _process(client: Client) -> Process | None:

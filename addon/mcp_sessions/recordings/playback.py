@@ -47,6 +47,7 @@ class _Process:
     pid: int
     started: float
     parent: int | None
+    above: None = None
 
 
 class Playback:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from pydantic import TypeAdapter
 
 from ..core.client import Client, ClientKey
 from ..core.credentials import Fingerprints, read
+from ..core.ending.parts import part_of, took_part
 from ..core.ledger import Ledger
 from ..core.recovery.server_state import SUBSCRIPTION_LIMIT, Held
 from ..core.session import REPLACED_LIMIT, UNKNOWN_CREDENTIALS, Endpoint, Session, packed
@@ -85,6 +86,8 @@ class Owner(TypedDict):
     gone: bool
     at: float
     """When it used the session last."""
+    part: NotRequired[str]
+    """What part it plays, the name of a `Part`; nothing follows from its end where none is told."""
 
 
 class HeldRow(TypedDict):
@@ -125,6 +128,7 @@ def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = N
             "place": str(place) if owner.is_process else "",
             "gone": owner.gone and owner.is_process,
             "at": at,
+            "part": part_of(owner, session).name,
         }
         for owner, at in list(session.settled_owners.items())[-OWNERS_LIMIT:]
     ]
@@ -226,6 +230,8 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     for owner in owners:
         client, is_gone = _client(owner, ledger, gone, now)
         ledger.own(session, client, owner["at"])
+        if client.is_process:
+            took_part(client, session, owner.get("part", ""))
         if is_gone and not client.gone:
             known.append(client)
     # Only who was settled is written down beside a process.

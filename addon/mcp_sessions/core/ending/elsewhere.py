@@ -12,6 +12,7 @@ from ..session import Session
 from ..sharing import Sharing
 from ..states import ClientSide, Reason, ServerSide, Trigger, Why
 from .evidence import WEIGHED, Evidence
+from .parts import is_orphaned
 
 OVER = "ended by another proxy"
 
@@ -53,7 +54,7 @@ class Elsewhere:
             self._over(session, counsel)
             return False
         if reason.kind is Why.PROCESS_GONE:
-            return session.orphaned
+            return is_orphaned(session)
         if reason.kind not in WEIGHED:
             return True
         seen = news is not None and (news.streams or news.connections)

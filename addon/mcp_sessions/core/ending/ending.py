@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
-from ...wire.text import counted
-from ..client import Client, ClientKey, ProcessLike
+from ..client import Client
 from ..decisions import Counsel, Matter
 from ..exchange import Exchange, Finish
 from ..ledger import Ledger
@@ -19,11 +18,12 @@ from ..reporter import Reporter
 from ..session import Session
 from ..sharing import Sharing
 from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
-from .aborted import Aborted
 from .asking import UNSUPPORTED, Asking
 from .delete_answers import ends, read
+from .departures import Departures
 from .elsewhere import Elsewhere
 from .evidence import CERTAIN, PROCESS_GONE, Evidence, graces
+from .parts import is_orphaned, mourned, start_over
 
 AT_ONCE = 5
 """Sessions that are decided upon in one go, so that a client with a thousand of them does not make others wait."""
@@ -63,7 +63,7 @@ class Ending:
         """`over` is told of each session that is over."""
         self.policy = policy
         self.evidence = Evidence(policy)
-        self.aborted = Aborted(self.evidence, reporter)
+        self.departures = Departures(ledger, reporter, self.evidence, outbox, self._look)
         self._ledger = ledger
         self._reporter = reporter
         self._observer = observer
@@ -89,50 +89,24 @@ class Ending:
 
     # Who is gone
 
-    def gone(self, process: ProcessLike) -> None:
-        """A process of this host has ended: a client is gone, beyond doubt."""
-        client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
-        if client is None or client.gone:
-            return
-        self._ledger.gone(client, self._reporter.now)
-        if client.carrier:
-            self.aborted.ended(client)
-            return
-        held = [session for session in client.sessions if not session.over]
-        self._reporter.client(client, "gone", f"held {counted(len(held), 'session')}")
-        self._backlog.extend(map(Pending, held))
-
-    def carries(self, client: Client) -> None:
-        """A process has turned out to pass on what others send: nothing follows from its end or its life any more."""
-        self._reporter.client(client, "carries others' requests", f"it {client.carrier}")
-        for session in client.sessions:
-            self.evidence.watch(session, self._reporter.now)
-            self._reporter.changed(session)
-
-    def outlived(self, process: ProcessLike, heir: ProcessLike) -> None:
-        """A process has ended, but another one holds its connections: what it opened belongs to both."""
-        client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
-        following = self._ledger.clients.get(ClientKey(pid=heir.pid, started=heir.started))
-        if client is None or following is None or following is client or client.carrier:
-            return
-        for session in client.sessions:
-            if not session.over and self._ledger.own(session, following, self._reporter.now):
-                self._reporter.change(session, "handed over", f"from {client.label} to {following.label}")
+    def _look(self, session: Session) -> None:
+        """One who used a session has ended: decide on it when it is its turn."""
+        self._backlog.append(Pending(session))
 
     def check(self, session: Session) -> None:
-        """End a session if its client has ended it and the server does not know, or if all its clients are gone."""
+        """End a session if its client has ended it and the server does not know, or if its client is gone for sure."""
         standing = session.standing
         if session.left and session.reason is None and standing.server in (ServerSide.ALIVE, ServerSide.LOST):
             self._end(session, CUT_OFF)
-        elif not session.orphaned:
+        elif not is_orphaned(session):
             if session.number in self._ledger.sessions:
                 self.evidence.watch(session, self._reporter.now)
         elif standing.client is ClientSide.USING:  # one that is leaving is not given up: how its DELETE ends decides
             if standing.server is ServerSide.RECOVERING:
                 return  # what comes of that decides by which id it is ended
             self._ledger.fire(session, Trigger.GONE, self._reporter.now)
-            clients = ", ".join(owner.label for owner in session.owners)
-            self._end(session, Reason(Why.PROCESS_GONE, PROCESS_GONE.text.format(clients=clients)))
+            text = PROCESS_GONE.text.format(clients=mourned(session))
+            self._end(session, Reason(Why.PROCESS_GONE, text))
 
     def cut_off(self, session: Session, finish: Finish) -> None:
         """The client sent DELETE, and no answer came before one side hung up: finish it in its place."""
@@ -153,6 +127,7 @@ class Ending:
         if not self._ledger.fire(session, Trigger.RETURNED, now, f"used by {x.client.label}"):
             return
         session.reason = session.outcome = None
+        start_over(session)
         self.evidence.watch(session, now)
         self._reporter.change(session, "goes on", f"used by {x.client.label}", x)
 
@@ -300,7 +275,7 @@ class Ending:
         """When there is something to be done next."""
         if self._backlog and self.asking.queue.short:
             return self._reporter.now
-        return sooner(self.asking.queue.next_timer, self._next_evidence)
+        return sooner(sooner(self.asking.queue.next_timer, self.departures.next_timer), self._next_evidence)
 
     @property
     def stirs(self) -> bool:
@@ -315,6 +290,7 @@ class Ending:
     def timer(self) -> None:
         """Time has passed: the sessions that are due by evidence."""
         now = self._reporter.now
+        self.departures.timer()
         due = self._next_evidence
         if due is None or due > now:
             return
@@ -349,7 +325,7 @@ class Ending:
             self.evidence.watch(session, self._reporter.now)
             if session.left:
                 self._backlog.append(Pending(session, session.reason or CUT_OFF))
-            elif session.orphaned:
+            elif is_orphaned(session):
                 self._backlog.append(Pending(session))
 
 

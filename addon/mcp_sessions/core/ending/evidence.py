@@ -34,6 +34,7 @@ from ..outbox import sooner
 from ..policy import Policy
 from ..session import Session
 from ..states import Reason, State, Why
+from .parts import is_seen
 
 WATCHED = frozenset({State.OPEN, State.LOST})
 """States in which a session may come to be due."""
@@ -146,14 +147,9 @@ def graces(policy: Policy) -> list[float]:
     return [getattr(policy, kind.option) for kind in (KINDS if not policy.end_superseded else (*KINDS, SUPERSEDED))]
 
 
-def _is_seen(session: Session) -> bool:
-    """Whether one of its clients is a living process, so that nothing needs to be guessed."""
-    return any(owner.is_process and not owner.gone for owner in session.owners)
-
-
 def _speaking(session: Session, policy: Policy) -> tuple[Kind, ...]:
     """The kinds of evidence that count for a session as it is now."""
-    held = _is_seen(session) or session.streams or session.connections
+    held = is_seen(session) or session.streams or session.connections
     return (() if held else KINDS[::-1]) + ((SUPERSEDED,) if policy.end_superseded else ())
 
 
@@ -164,7 +160,7 @@ def weigh(session: Session, policy: Policy, now: float) -> Reason | float | None
     if session.state not in WATCHED:
         return None
     # The end of a process will be seen.
-    look = None if _is_seen(session) else now + max(getattr(policy, kind.option) for kind in KINDS)
+    look = None if is_seen(session) else now + max(getattr(policy, kind.option) for kind in KINDS)
     if policy.end_superseded:
         look = sooner(look, now + policy.end_after_superseded)
     for kind in _speaking(session, policy):
@@ -199,7 +195,7 @@ class Evidence:
 
     def watch(self, session: Session, now: float) -> None:
         """Something happened after which this session may be due sooner than thought, or at all."""
-        if self.policy.end_superseded or not _is_seen(session):
+        if self.policy.end_superseded or not is_seen(session):
             self._look(session, now + min(graces(self.policy)))
 
     def regrade(self, policy: Policy, sessions: Iterable[Session], now: float) -> None:
