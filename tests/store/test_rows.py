@@ -37,7 +37,7 @@ texts = st.text(max_size=20).map(lambda text: text.encode("utf-8", "replace").de
     replaced=st.lists(texts, max_size=20).map(tuple),
     generation=st.integers(0, 1000),
     kept=st.booleans(),
-    aborted=st.none() | st.floats(0, 1e10),
+    aborted=st.none() | st.floats(0, NOW),
     why=st.sampled_from(Why),
     level=st.none() | texts,
 )
@@ -64,12 +64,12 @@ def test_a_session_survives(
         held=Held(level, {name: None}),
     )
     row = row_of(session, PLACE)
-    again, gone = session_of(row, Ledger(), PLACE.gone, 7.0)
+    again, gone = session_of(row, Ledger(), PLACE.gone, NOW + 7)
     assert not gone
     assert row_of(again, PLACE) == row
     assert again.standing is session.standing
     assert (again.held, again.initialize, again.reason) == (session.held, parameters, session.reason)
-    assert (again.watched_from, again.credentials, again.fields) == (7.0, "", ())
+    assert (again.watched_from, again.credentials, again.fields) == (NOW + 7, "", ())
     assert again.url == "https://example.com:443/mcp"
 
 
@@ -80,13 +80,13 @@ def test_credentials_are_known_again_and_by_the_same_key_alone() -> None:
     row = row_of(a_session(credentials=one), PLACE, mine)
     assert row.credentials
     assert row.credentials != row_of(a_session(credentials=one), PLACE, others).credentials
-    again, _ = session_of(row, Ledger(), PLACE.gone, 0)
+    again, _ = session_of(row, Ledger(), PLACE.gone, NOW)
     assert mine.same(again.credentials, one)
     assert not mine.same(again.credentials, two)
     assert not mine.same(again.credentials, "")
     assert not others.same(again.credentials, one)
     assert row_of(again, PLACE, mine) == row, "also if it is not used"
-    without, _ = session_of(row_of(a_session(credentials=""), PLACE, mine), Ledger(), PLACE.gone, 0)
+    without, _ = session_of(row_of(a_session(credentials=""), PLACE, mine), Ledger(), PLACE.gone, NOW)
     assert mine.same(without.credentials, "")
     assert not mine.same(without.credentials, one)
 
@@ -98,7 +98,7 @@ def test_credentials_that_were_not_written_down_are_nobodys(keyless: bool) -> No
     assert row.credentials is None
     assert "SECRET" not in str(row)
     fingerprints.key = b"" if keyless else b"key"
-    again, _ = session_of(row, Ledger(), PLACE.gone, 0)
+    again, _ = session_of(row, Ledger(), PLACE.gone, NOW)
     assert again.credentials == UNKNOWN_CREDENTIALS
     assert not fingerprints.same(again.credentials, "")
     assert not fingerprints.same(again.credentials, "SECRET")
@@ -126,13 +126,13 @@ def test_the_kind_of_a_reason_decides_and_not_its_text() -> None:
     for why, state in ((Why.NEEDS_CREDENTIALS, State.STUCK), (Why.NO_ANSWER, State.OPEN), (Why.REFUSED, State.OPEN)):
         for text in ("needs credentials", "no answer"):
             stuck = a_session(client=C.GONE, server=S.STUCK, reason=Reason(Why.IDLE, text), outcome=Reason(why, text))
-            again, _ = session_of(row_of(stuck, PLACE), Ledger(), PLACE.gone, 0)
+            again, _ = session_of(row_of(stuck, PLACE), Ledger(), PLACE.gone, NOW)
             assert again.state is state
 
 
 def test_a_kind_that_is_not_known_is_none_of_those_that_are() -> None:
     row = a_row(client=C.LEFT, reason=Reason(Why.BY_HAND, "by hand"))._replace(reason="magic")
-    assert session_of(row, Ledger(), PLACE.gone, 0)[0].reason == Reason(Why.UNKNOWN, "by hand")
+    assert session_of(row, Ledger(), PLACE.gone, NOW)[0].reason == Reason(Why.UNKNOWN, "by hand")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_kind_that_is_not_known_is_none_of_those_that_are() -> None:
 def test_a_row_that_makes_no_sense_is_refused_and_leaves_nothing_behind(wrong: dict[str, Any]) -> None:
     ledger = Ledger()
     with pytest.raises(ValueError):
-        session_of(a_row()._replace(**wrong), ledger, PLACE.gone, 0)
+        session_of(a_row()._replace(**wrong), ledger, PLACE.gone, NOW)
     assert not ledger.clients
 
 
@@ -166,19 +166,19 @@ def test_processes_are_known_again_in_the_same_place_only() -> None:
     alive = a_row(owners=(a_client(me.pid, me.started),))
     reused = a_row(owners=(a_client(me.pid, me.started - 1),))
     ledger = Ledger()
-    session, gone = session_of(alive, ledger, PLACE.gone, 0)
+    session, gone = session_of(alive, ledger, PLACE.gone, NOW)
     assert list(session.owners) == [ledger.clients[ClientKey(me.pid, me.started)]]
     assert not gone
-    session, gone = session_of(reused, Ledger(), PLACE.gone, 0)
+    session, gone = session_of(reused, Ledger(), PLACE.gone, NOW)
     assert gone == [session.client]
     # Of another container nothing is known, nor of another machine or boot: a clone has the same names.
     for other in (PLACE._replace(namespace="pid:[1]"), PLACE._replace(machine="other")):
-        session, gone = session_of(reused, Ledger(), other.gone, 0)
+        session, gone = session_of(reused, Ledger(), other.gone, NOW)
         assert session.client is not None
         assert not session.client.is_process
         assert not gone
-    assert not to_be_ended(alive, PLACE.gone, 0)
-    assert to_be_ended(reused, PLACE.gone, 0)
+    assert not to_be_ended(alive, PLACE.gone, NOW)
+    assert to_be_ended(reused, PLACE.gone, NOW)
 
 
 def test_a_client_that_is_known_already_is_the_same() -> None:
@@ -246,6 +246,13 @@ def test_an_address_that_may_be_the_process_itself_is_no_second_owner() -> None:
     assert owners() == [1]
     ledger.carry(connection, session)
     assert owners() == [1, None]
+
+
+def test_what_was_written_by_a_clock_that_was_ahead_was_now() -> None:
+    row = a_row(owners=(a_client(1),), stream_aborted_at=NOW - 1)
+    again, _ = session_of(row, Ledger(), lambda *_: False, NOW - 3600)
+    assert (again.opened, again.last_used, again.stream_aborted_at) == (NOW - 3600,) * 3
+    assert list(again.owners.values()) == [NOW - 3600]
 
 
 def test_the_endpoint_has_no_query() -> None:

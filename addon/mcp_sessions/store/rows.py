@@ -187,7 +187,8 @@ def resumed(client: ClientSide, server: ServerSide, outcome: Why | None) -> tupl
 def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Session, list[Client]]:
     """The session of a row, not yet entered in the ledger; and those of its clients that are known to be gone.
 
-    Its clients are entered, if they are new.
+    Its clients are entered, if they are new. What was written by a clock that was ahead was now, at the latest: else it
+    would not be idle for as long as that.
 
     Raises:
         ValueError: for a row that was not written by `row_of`.
@@ -205,8 +206,8 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
         endpoint,
         row.client_id,
         row.server_id,
-        opened=row.opened,
-        last_used=row.last_used,
+        opened=min(row.opened, now),
+        last_used=min(row.last_used, now),
         revision=row.revision,
         standing=standing,
         parameters=_json(row.parameters),
@@ -219,7 +220,7 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
         answered_before=row.answered,
         recoveries=row.recoveries,
         replaced=tuple(_REPLACED.validate_json(row.replaced)[-REPLACED_LIMIT:]),
-        stream_aborted_at=row.stream_aborted_at,
+        stream_aborted_at=min(row.stream_aborted_at, now) if row.stream_aborted_at is not None else None,
         watched_from=now,
         held=_held(row.held),
         reason=reason,
@@ -229,7 +230,7 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     known = []  # nothing of a row that makes no sense is entered
     for owner in owners:
         client, is_gone = _client(owner, ledger, gone, now)
-        ledger.own(session, client, owner["at"])
+        ledger.own(session, client, min(owner["at"], now))
         if client.is_process:
             took_part(client, session, owner.get("part", ""))
         if is_gone and not client.gone:

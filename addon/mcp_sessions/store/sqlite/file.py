@@ -162,7 +162,7 @@ class File:
             dead = [
                 (found[0],)
                 for *found, seen in transaction.execute("SELECT * FROM proxies").fetchall()
-                if found[0] != self._proxy.id and Proxy(*found).is_dead(now - seen)
+                if found[0] != self._proxy.id and Proxy(*found).is_dead(abs(now - seen))
             ]
             transaction.executemany("DELETE FROM proxies WHERE id = ?", dead)
             transaction.execute("DELETE FROM sessions WHERE last_used < ?", (now - FORGET_AFTER,))
