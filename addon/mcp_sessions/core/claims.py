@@ -22,7 +22,6 @@ from .bounded import make_room
 from .credentials import Fingerprints
 from .exchange import Exchange
 from .ledger import Ledger
-from .place import Place
 from .recovery import handshake
 from .session import Endpoint, Session, Whose, packed
 from .states import ServerSide
@@ -48,21 +47,22 @@ class Claims:
 
     def owns(self, session: Session, x: Exchange) -> bool:
         """Whether a request comes from a session's client."""
-        return self._agree(session, x) and (x.client in session.owners or _at(session, x.client.host))
+        if session.credentials != x.credentials and not self._fingerprints.same(session.credentials, x.credentials):
+            return False
+        return x.client in session.owners or _at(session, x.client.host)
 
     def plain(self, x: Exchange) -> bool:
         """Whether it is plain that a request comes from a session's client, whoever is behind its connection."""
         session, host = x.session, x.connection.peer[0]
-        return session is not None and self._agree(session, x) and _at(session, host)
+        return (
+            session is not None and self._fingerprints.same(session.credentials, x.credentials) and _at(session, host)
+        )
 
     def own(self, x: Exchange, client_id: str) -> Session | None:
         """The session that the sender of a request knows by this id."""
         place = self._ledger.endpoints.get(x.endpoint)
-        return self._own(x, place, client_id) if place is not None else None
-
-    def _own(self, x: Exchange, place: Place, client_id: str) -> Session | None:
-        first = place.sessions.get(client_id)
-        if first is None or self.owns(first, x):
+        first = place.sessions.get(client_id) if place is not None else None
+        if first is None or place is None or self.owns(first, x):
             return first
         return place.beside.get(client_id, {}).get(_whose(x))
 
@@ -79,10 +79,11 @@ class Claims:
         """The session that a request means by its id: its client's own if there is one. Notes on it if it is not."""
         x.stranger, x.akin = False, None
         place = self._ledger.endpoints.get(x.endpoint)
-        if place is None or not x.presented:
-            return None
-        own, first = self._own(x, place, x.presented), place.sessions.get(x.presented)
-        if own is not None or first is None:
+        first = place.sessions.get(x.presented) if place is not None and x.presented else None
+        if first is None or place is None or x.presented is None or self.owns(first, x):
+            return first
+        own = place.beside.get(x.presented, {}).get(_whose(x))
+        if own is not None:
             return own
         x.stranger = True
         # It goes out as it came: then the server takes it for what it knows by that id.
@@ -91,9 +92,6 @@ class Claims:
         if x.client in session.owners or _at(session, x.client.host):
             x.akin = session
         return session
-
-    def _agree(self, session: Session, x: Exchange) -> bool:
-        return session.credentials == x.credentials or self._fingerprints.same(session.credentials, x.credentials)
 
     # A session of one's own
 

@@ -96,7 +96,7 @@ class Core:
         self._at(now)
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
         x.credentials = self._claims.credentials(x)
-        return self.senders.ask(x, plain=self._claims.plain(x))
+        return self.senders.ask(x, self._claims.plain)
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""

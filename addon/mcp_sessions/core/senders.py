@@ -26,8 +26,8 @@ class Senders:
         self._ledger = ledger
         self._carries = carries
 
-    def ask(self, x: Exchange, *, plain: bool) -> Ask | None:
-        """What is to be found out before a request goes on, if anything. `plain`: that it is its session's client's."""
+    def ask(self, x: Exchange, plain: Callable[[Exchange], bool]) -> Ask | None:
+        """What is to be found out before a request goes on, if anything. `plain` says whose it is for sure."""
         connection, client = x.connection, x.connection.client
         known = connection.identified
         if known and client is not None and client.is_process and not client.alone and _opens(x):
@@ -36,7 +36,7 @@ class Senders:
             ask = Ask(identity=not known, recall=len(x.presented) <= ID_LIMIT)
         elif known:
             return None
-        elif _opens(x) or x.method == ENDED or (x.session is not None and not plain):
+        elif _opens(x) or x.method == ENDED or (x.session is not None and not plain(x)):
             # Who opens a session is its owner from the beginning, who shakes hands for it is its client, and who is its
             # owner may come from another address.
             ask = Ask(identity=True)
