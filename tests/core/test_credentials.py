@@ -285,6 +285,38 @@ def test_who_presents_the_id_of_another_moves_nothing(who: Peer, recovered: bool
     assert world.works(x) == Deliver()
 
 
+def test_an_id_that_means_something_else_by_now_moves_nothing() -> None:
+    """The session was brought back under another id, and the server gives the first one to somebody, or to anybody."""
+    world = World()
+    session = world.open(ID, peer=LOCAL)
+    world.lose(world.call(ID, peer=LOCAL)[0])
+    world.shake(session, NEW)
+    before = untouched(session)
+    world.works(world.call(ID, peer=RENEWED)[0])
+    assert untouched(session) == before
+
+
+def test_of_two_sessions_under_one_id_each_outlives_the_other() -> None:
+    for first in (0, 1):
+        world = World()
+        sessions = [world.open(ID, peer=peer) for peer in TWO]
+        world.core.ledger.evict(sessions[first])
+        x, _ = world.call(ID, peer=TWO[1 - first])
+        assert x.session is sessions[1 - first]
+        assert world.call(ID, peer=TWO[first])[0].stranger
+
+
+def test_a_session_is_found_by_its_latest_id_at_the_server_alone() -> None:
+    world = World()
+    session = world.open(ID, peer=LOCAL)
+    place = world.core.ledger.endpoints[ENDPOINT]
+    for new in (NEW, OTHER, ID, NEW):
+        world.core.ledger.remap(session, new)
+        assert [*place.at_server(new)] == [session]
+        assert not any([*place.at_server(one)] for one in {ID, NEW, OTHER} - {new})
+    assert session.replaced == (OTHER, ID)
+
+
 def test_whose_session_is_lost_is_not_pushed_into_another_ones() -> None:
     """The session is lost to everybody: who comes first brings his own back, and nobody else's."""
     world = World()

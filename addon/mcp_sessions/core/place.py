@@ -87,13 +87,13 @@ class Place:
         yield from self.mapped.get(server_id, ())
         yield from (session for session in self.named(server_id) if not session.mapped)
 
-    def shared(self, session: Session, server_id: str) -> bool:
-        """Whether the server knows another session by this id, too, that a client uses, or that is being ended."""
+    def shared(self, server_id: str, but: Session | None = None) -> bool:
+        """Whether the server knows a session by this id that a client uses, or that is being ended; `but` this one."""
         return any(
             other.standing.client in (ClientSide.USING, ClientSide.LEAVING)
             or other.standing.server is ServerSide.DELETING
             for other in self.at_server(server_id)
-            if other is not session and not other.over
+            if other is not but and not other.over
         )
 
     def latest(self, client_id: str) -> Session | None:

@@ -93,7 +93,7 @@ class Asking:
                 self.queue.over(deletion, now)
                 if deletion.final:
                     self._close(session, f"{deletion.reason.text}; {UNSUPPORTED}")
-            elif place.shared(session, deletion.server_id):
+            elif place.shared(deletion.server_id, session if deletion.final else None):
                 deletion.fire(DeleteTrigger.MOOT)
                 self.queue.over(deletion, now)
                 if deletion.final:
