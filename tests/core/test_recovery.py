@@ -683,6 +683,62 @@ def test_an_error_under_the_requests_own_id_is_its_answer(status: int, said: str
         assert forwarded_as(world.call(ID)[1]) == NEW
 
 
+ODD = [
+    ("a result", {"jsonrpc": "2.0", "id": "a.1", "result": {}}, True),
+    ("neither result nor error", {"jsonrpc": "2.0", "id": "a.1"}, True),
+    ("an array of one", [error(-1, "no", id="a.1")], True),
+    ("an event", b'data: {"jsonrpc": "2.0", "id" : "a.1", "error": {}}\n\n', True),
+    ("not JSON", b'{"jsonrpc":"2.0","error":{"data":NaN},"id":"a.1"}', True),
+    ("large, and not JSON", b'{"jsonrpc":"2.0","data":NaN,"x":"%s","id":"a.1"}' % (b"x" * 300_000), True),
+    ("another id", b'{"jsonrpc":"2.0","error":{"data":NaN},"id":"a+1"}', False),
+    ("a longer id", b'{"jsonrpc":"2.0","error":{"data":NaN},"id":"a.12"}', False),
+    ("a page with ids", b'<html><script>{"id":"a.1"}</script></html>', False),
+    ("another's id", {"jsonrpc": "2.0", "id": "server-error", "error": {"code": -1, "message": "no"}}, False),
+]
+
+
+@pytest.mark.parametrize(("body", "own"), [row[1:] for row in ODD], ids=[row[0] for row in ODD])
+def test_the_requests_own_id_is_found_however_oddly_it_is_written(body: Any, own: bool) -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.send(request("tools/call", {"name": "book"}, id="a.1"), session=ID)
+    assert world.answer(x, 404, body) == (Deliver() if own else HOLD)
+    if not own:
+        assert world.shake(session, NEW)[x.id] == Resend(NEW)
+
+
+@pytest.mark.parametrize("written", ["7", 7.0])
+def test_a_number_may_come_back_as_a_text(written: Any) -> None:
+    world = World()
+    world.open(ID)
+    x, _ = world.send(request("tools/call", {"name": "book"}, id=7), session=ID)
+    assert world.answer(x, 404, error(-1, "no", id=written)) == Deliver()
+
+
+def test_after_an_answer_that_can_not_be_read_nothing_that_may_do_harm_is_sent_again() -> None:
+    world = World()
+    session = world.open(ID)
+    x, _ = world.call(ID, "book")
+    world.head(x, 404, HeaderMap(()), world.now)
+    assert world.answered(x, None, world.now) == HOLD
+    assert world.shake(session, NEW)[x.id] == Deliver()
+
+
+def test_the_answer_to_what_was_sent_again_is_given_to_the_client_if_it_is_one() -> None:
+    world = World()
+    session = world.open(ID)
+    for status, body, given in (
+        (404, error(-1, "User 5 not found", id=1), Deliver()),
+        (500, error(-1, "it broke", id=1), Deliver()),
+        (500, b"<html>it broke</html>", Deliver(original=True)),
+    ):
+        x, _ = world.call(ID, "book")
+        assert world.lose(x) == HOLD
+        world.shake(session, f"new-{status}-{len(body)}")
+        assert world.answer(x, status, body) == given
+        world.works(world.call(ID)[0])
+
+
 def test_what_does_no_harm_is_sent_again_once() -> None:
     world = World()
     session = world.open(ID)
@@ -690,7 +746,7 @@ def test_what_does_no_harm_is_sent_again_once() -> None:
     x, _ = world.call(ID, "look")
     world.answer(x, 404, error(-32001, "Session not found", id=1))
     assert world.shake(session, NEW)[x.id] == Resend(NEW)
-    assert world.answer(x, 404, error(-32001, "Session not found", id=1)) == Deliver(original=True)
+    assert world.answer(x, 404, error(-32001, "Session not found", id=1)) == Deliver(), "that is what it says, then"
     assert session.generation == 1
 
 

@@ -200,7 +200,7 @@ class Core:
             x.responded = True
         if x.stranger:
             self._belonging.look_again(x)
-        reading = dialects.reading(x, content or b"", self._policy.dialects)
+        reading = dialects.reading(x, content, self._policy.dialects)
         if reading is not None:
             x.dialect = reading.dialect
         self._observer.answer(x)
@@ -210,13 +210,14 @@ class Core:
             if x.session is not None and (x.ok or not x.stranger):
                 self.ending.answered(x)
             return DELIVER
+        own = reading is not None and reading.verdict is Verdict.ANSWERED
         if reading is not None:
             x.verdict = f"{reading.verdict} ({reading.reason})"
             if reading.verdict is Verdict.LOST:
                 return self._lost(x, reading)
             if not x.ok:
                 self.reporter.action(f"answered {x.status}: {x.verdict}", x)
-        if x.attempts and x.status is not None and x.status >= 400:
+        if x.attempts and x.status is not None and x.status >= 400 and not (own or x.responded):
             self.reporter.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
             return Deliver(original=True)
         self._succeeded(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from ..core.exchange import Exchange
-from ..core.recovery import dialects, wording
+from ..core.recovery import own_id, wording
 from ..wire import headers as h
 from .talks import Talk
 
@@ -45,7 +45,7 @@ def by_404(x: Exchange) -> Loss | None:
     if x.status != 404 or x.presented is None or x.stranger:
         return None
     text = said(x)
-    if dialects.answers(x):
+    if own_id.answers(x):
         return Loss.PLAIN if wording.says_plainly(text) else None
     if x.verb == "GET" and h.LAST_EVENT_ID in x.headers and wording.names_event(text):
         return None
@@ -60,7 +60,7 @@ def by_words(x: Exchange) -> bool:
     """Whether this answer says in words, under another status than 404, that the session is lost."""
     if x.presented is None or x.status == 404 or x.answer is None or x.stranger:
         return False
-    if dialects.answers(x):
+    if own_id.answers(x):
         return wording.says_plainly(said(x))
     return bool(x.dialect) or wording.says_lost(said(x))
 
@@ -70,7 +70,7 @@ def may_be_a_tools(x: Exchange, talk: Talk) -> bool:
 
     That it does not is known once it is said a second time and nothing has succeeded in between.
     """
-    if x.method not in TOOLS or not dialects.answers(x):
+    if x.method not in TOOLS or not own_id.answers(x):
         return False
     if x.ok or (x.session is not None and x.session.answered > x.answered_before):
         return True

@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ...wire.headers import LAST_EVENT_ID
-from ...wire.jsonrpc import METHOD_NOT_FOUND, Kind
+from ...wire.jsonrpc import METHOD_NOT_FOUND
 from ...wire.revision import Era
 from ..exchange import Exchange
 from ..states import ClientSide, ServerSide, Why
 from . import wording
+from .own_id import may_answer
 
 
 class Verdict(StrEnum):
@@ -171,27 +172,28 @@ OPTIONAL = frozenset(row.status for row in ROWS if row.optional and row.status i
 """Statuses other than 404 that may be understood as a lost session."""
 
 
-def reading(x: Exchange, content: bytes, dialects: Collection[int]) -> Reading | None:
+def reading(x: Exchange, content: bytes | None, dialects: Collection[int]) -> Reading | None:
     """What an answer that was read whole means for its session; None if it is no refusal that could mean anything."""
     if x.presented is None or (x.stranger and x.akin is None) or x.status not in REFUSALS or x.era is Era.STATELESS:
         return None
     if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
         return None
-    return read(x, content[: wording.LIMIT].decode("utf-8", "replace"), dialects)
+    return read(x, content, dialects)
 
 
-def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
+def read(x: Exchange, content: bytes | None, dialects: Collection[int]) -> Reading:
     """Classify a refused request.
 
     Args:
         x: the exchange, with its answer's status, headers and body.
-        text: the answer's body as text, bounded.
+        content: the answer's body, decoded; None if it can't be read.
         dialects: statuses other than 404 that are understood.
     """
     if x.era is Era.STATELESS:
         return Reading(Verdict.OTHER, "2026-07-28 has no sessions")
     message = x.answer.first if x.answer else None
     is_error = message is not None and message.error is not None
+    text = (content or b"")[: wording.LIMIT].decode("utf-8", "replace")
     said = (message.error_text if message and is_error else text)[: wording.LIMIT]
     code = message.error_code if message else None
     session = x.session or x.akin
@@ -205,19 +207,11 @@ def read(x: Exchange, text: str, dialects: Collection[int]) -> Reading:
             return Reading(verdict, f"the session is {session.state}")
         if x.presented is None:
             return Reading(Verdict.OTHER, "the request carries no session id")
-    own = is_error and answers(x)
-    row = next((row for row in ROWS if _fits(row, x, code, is_error, own, said, dialects)), OTHERWISE)
+    own = may_answer(x, content)
+    row = next((row for row in ROWS if _fits(row, x, code, is_error, bool(own), said, dialects)), OTHERWISE)
     reason = row.reason.format(status=x.status, code="error" if code is None else code)
-    sure = not own and (x.verb != "GET" or wording.names_session(said))
+    sure = own is False and (x.verb != "GET" or wording.names_session(said))
     return Reading(row.verdict, reason, f"{row.status}-for-404" if row.optional else "", unprocessed=sure)
-
-
-def answers(x: Exchange) -> bool:
-    """Whether an answer is one to a request by the request's own id: then a tool may speak of sessions of its own."""
-    if x.answer is None:
-        return False
-    asked = {m.id for m in x.body.messages if m.kind is Kind.REQUEST and m.has_valid_id}
-    return any(m.kind is Kind.RESPONSE and m.has_valid_id and m.id in asked for m in x.answer.messages)
 
 
 def _fits(

@@ -85,7 +85,8 @@ class Recovery:
                 self._ledger.fire(session, Trigger.REFUSED, self._reporter.now, reading.reason)
                 self._observer.told_lost(session, self._reporter.now)
             self._reporter.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
-            return Deliver(original=x.attempts > 0)
+            # What may be the answer itself is given to the client: it must not think that nothing was done.
+            return Deliver(original=x.attempts > 0 and (reading.unprocessed or x.verb == "GET"))
         if begun:
             self._begin(session, reading.reason, x)
         elif isinstance(decision, Deliver):

@@ -1,0 +1,59 @@
+"""Whether an answer is one to the request itself: by the request's own id, however oddly that is written.
+
+What was answered by its id was processed. A refusal that proves the contrary has no JSON-RPC in it, or another id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ...wire.jsonrpc import Kind
+from ..exchange import Exchange
+
+WINDOW = 64 * 1024
+"""Bytes at the beginning and at the end of what is no JSON in which an id is looked for."""
+
+
+def answers(x: Exchange) -> bool:
+    """Whether an answer that was read is one to the request: then it may be a tool that speaks of its own sessions."""
+    if x.answer is None:
+        return False
+    asked = _asked(x)
+    told = (m.id for m in x.answer.messages if m.kind not in (Kind.REQUEST, Kind.NOTIFICATION))
+    return any(_spelt(one) in asked for one in told)
+
+
+def may_answer(x: Exchange, content: bytes | None) -> bool | None:
+    """The same, also of what can't be parsed; None if it was not read at all (`content` is None), so that it may be."""
+    if answers(x):
+        return True
+    asked = _asked(x)
+    if not asked or (x.answer is not None and x.answer.messages and not x.answer.problem):
+        return False
+    if content is None:
+        return None
+    # An event stream, a second value after the first, UTF-16: JSON-RPC it is all the same.
+    seen = (content if len(content) <= 2 * WINDOW else content[:WINDOW] + content[-WINDOW:]).replace(b"\0", b"")
+    if b'"jsonrpc"' not in seen:
+        return False
+    ids = "|".join(re.escape(spelling) for one in asked for spelling in _spellings(one))
+    return re.search(rf'"id"\s*:\s*"?(?:{ids})(?:\.0+)?"?\s*[,}}\]\r\n]'.encode(), seen) is not None
+
+
+def _asked(x: Exchange) -> set[str | None]:
+    return {_spelt(m.id) for m in x.body.messages if m.kind is Kind.REQUEST} - {None}
+
+
+def _spelt(id: Any) -> str | None:
+    """An id as a text, for some servers make a text of a number; None for what is none."""
+    if isinstance(id, str):
+        return id
+    if isinstance(id, bool) or not isinstance(id, (int, float)) or id != id // 1:
+        return None
+    return str(int(id))
+
+
+def _spellings(id: str | None) -> set[str]:
+    return {json.dumps(id)[1:-1], json.dumps(id, ensure_ascii=False)[1:-1]} if id is not None else set()
