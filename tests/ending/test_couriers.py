@@ -197,6 +197,21 @@ def test_the_life_of_the_shell_protects_nothing() -> None:
     assert session.reason.kind == "idle"
 
 
+def test_who_comes_after_the_end_finds_the_shell_anew() -> None:
+    world = Scripts(mcp_end_after_idle=10)
+    session = world.script(*[SHELL_PROCESS] * 3)
+    world.wait(11)
+    assert session.state is State.ENDING
+    world.one(FakeProcess(200, above=SHELL_PROCESS), "tools/list")
+    assert is_open(session)
+    assert session.shell is None
+    assert [owner.pid for owner in session.owners if not owner.gone] == [200], "the shell itself uses nothing"
+    world.gone(FakeProcess(200), world.now)
+    assert session.shell is not None
+    world.gone(SHELL_PROCESS, world.now)
+    assert session.state is State.ENDING
+
+
 def test_couriers_of_two_shells_have_none() -> None:
     world = Scripts()
     session = world.script(SHELL_PROCESS, SHELL_PROCESS, FakeProcess(51, name="sh"))

@@ -207,17 +207,13 @@ class Ledger:
         client.sessions[session] = None
         return new
 
-    def disown(self, session: Session, client: Client) -> None:
-        """Take a client off the owners of a session."""
-        session.owners.pop(client, None)
-        client.sessions.pop(session, None)
-        session.vouched = tuple(one for one in session.vouched if one is not client)
-
     def _make_room(self, session: Session) -> None:
         """Make room among the owners of a session, but never by one whose end is still to be seen."""
         spare = next((owner for owner in session.owners if owner.gone or not owner.is_process), None)
         if spare is not None:
-            self.disown(session, spare)
+            del session.owners[spare]
+            spare.sessions.pop(session, None)
+            session.vouched = tuple(one for one in session.vouched if one is not spare)
 
     def named(self, text: str) -> list[Session]:
         """Sessions whose id, or short label, begins with this text."""

@@ -13,7 +13,7 @@ from ..reporter import Reporter
 from ..session import Session
 from .aborted import Aborted
 from .evidence import Evidence
-from .parts import key_of, shell_of
+from .parts import key_of, no_shell, shell_of
 
 GRACE = 3.0
 """Seconds that the children of a process have, after its end, to go on with its sessions."""
@@ -92,8 +92,7 @@ class Departures:
         before = session.shell
         if process is None or (before is not None and before.key != key_of(process)):
             if before is not None:
-                session.shell = None
-                self._ledger.disown(session, before)
+                no_shell(session, before)
             return
         if before is None:
             session.shell = shell = self._ledger.client(_shell(process, session, self._reporter.now))

@@ -100,7 +100,9 @@ def took_part(client: Client, session: Session, part: str) -> None:
 
 def start_over(session: Session) -> None:
     """Somebody uses a session whose client was believed to be gone: who shook hands for it means nothing any more."""
-    session.opener = session.confirmer = session.shell = None
+    session.opener = session.confirmer = None
+    if session.shell is not None:
+        no_shell(session, session.shell)
 
 
 def _did(client: Client, session: Session, step: str) -> None:
@@ -126,6 +128,13 @@ def key_of(process: ProcessLike) -> ClientKey:
 
 
 # The shell
+
+
+def no_shell(session: Session, shell: Client) -> None:
+    """Those who used a session were not started by this one alone; it has used nothing itself."""
+    session.shell = None
+    session.owners.pop(shell, None)
+    shell.sessions.pop(session, None)
 
 
 def shell_of(session: Session) -> ProcessLike | None:
