@@ -33,7 +33,7 @@ async def story(stage: Stage) -> str:
         secrets = [TOKEN.encode(), base64.b64encode(TOKEN.encode()).rstrip(b"="), session.encode()]
         stage.expect(secrets[0] in saved.read_bytes(), "the secret was never in the traffic")
 
-        stage.title("python -m mcp_sessions export saved.mitm report")
+        stage.title("mcp-sessions export saved.mitm report")
         status, said = await tool("export", saved, out)
         stage.expect(status == 0, f"not exported: {said}")
         files = sorted(path for path in out.rglob("*") if path.is_file())

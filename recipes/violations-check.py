@@ -41,7 +41,7 @@ async def story(stage: Stage) -> str:
             for line in proxy.process.errors:
                 stage.say(line)
 
-        stage.title("SARIF: python -m mcp_sessions sarif mcp.jsonl")
+        stage.title("SARIF: mcp-sessions sarif mcp.jsonl")
         status, text = await tool("sarif", log)
         stage.expect(status == 0, f"no SARIF: {text}")
         found = json.loads(text)["runs"][0]["results"]

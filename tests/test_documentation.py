@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_sessions.__main__ import readme
+from mcp_sessions.__main__ import generated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
-    "README.md": ["options", "commands"],
+    "README.md": ["options", "commands", "executable"],
     "docs/architecture.md": ["client", "server", "words", "recovery", "delete", "dialects"],
     "docs/coverage.md": ["coverage", "clauses"],
 }
@@ -20,22 +20,22 @@ PAGES = {
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_current(name: str) -> None:
     page = (REPOSITORY / name).read_text("utf-8")
-    assert page == readme(page), f"run: uv run python -m mcp_sessions readme {name}"
+    assert page == generated(page), f"run: uv run mcp-sessions readme {name}"
     for part in PAGES[name]:
         assert f"<!-- generated: {part} -->" in page
 
 
 def test_it_can_be_out_of_date() -> None:
     page = "<!-- generated: words -->\nold\n<!-- end -->\nafter <!-- end -->\n"
-    assert "old" not in readme(page)
-    assert "| ALIVE |" in readme(page)
-    assert readme(page).endswith("after <!-- end -->\n")
+    assert "old" not in generated(page)
+    assert "| ALIVE |" in generated(page)
+    assert generated(page).endswith("after <!-- end -->\n")
 
 
 @pytest.mark.parametrize("page", ["<!-- generated: nothing -->\n<!-- end -->", "<!-- generated: words -->\nno end"])
 def test_markers_that_make_no_sense_are_refused(page: str) -> None:
     with pytest.raises(ValueError, match="there is no"):
-        readme(page)
+        generated(page)
 
 
 def test_the_architecture_names_what_there_is() -> None:

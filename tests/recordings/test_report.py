@@ -50,7 +50,7 @@ def test_the_report_says_what_the_clause_says_why_and_what_was_sent() -> None:
     # Versions of both sides, how to see it, and what is not shown.
     assert "| client says it is | `tester 1` |" in text
     assert "| server says it is | `shop 2.1` |" in text
-    assert "python -m mcp_sessions serve flows.mitm" in text
+    assert "mcp-sessions serve flows.mitm" in text
     assert "Left out, for nothing is wrong with them: exchanges 2." in text
     assert SESSION not in text
 
@@ -59,7 +59,7 @@ def test_the_short_form_is_shorter_than_60_lines_whatever_is_broken() -> None:
     made = export()
     text = made.issue().decode()
     assert "## MCP104 version-header-missing (client, MUST), 2 times" in text
-    assert "python -m mcp_sessions replay flows.mitm" in text
+    assert "mcp-sessions replay flows.mitm" in text
     assert "Left out here: 3 of 4 exchanges" in text
     exchanges = exchanges_in(made.flows)
     everything = [Broken(rule, "detail " * 50, "", one.id) for rule in catalogue() for one in exchanges]

@@ -148,7 +148,7 @@ def test_the_page_of_rules_is_current(capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     assert shown == page()
     assert (REPOSITORY / "docs" / "rules.md").read_text("utf-8") == shown, (
-        "write it anew: python -m mcp_sessions rules > docs/rules.md"
+        "write it anew: mcp-sessions rules > docs/rules.md"
     )
 
 
@@ -181,9 +181,9 @@ def test_sarif_names_rule_level_and_clause() -> None:
 def test_sarif_of_something_else_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other"
     other.write_text("{}\n")
-    assert main(["sarif", str(other)]) == 1
+    assert main(["sarif", str(other)]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"mcp_sessions sarif: {other}: line 1 is not of mcp_log: Unable to extract tag using discriminator 'kind'"
+        f"Error: {other}: line 1 is not of mcp_log: Unable to extract tag using discriminator 'kind'"
     ]
 
 

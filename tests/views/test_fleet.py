@@ -8,9 +8,9 @@ import secrets
 import pytest
 
 from harness.redis_server import running
+from mcp_sessions.__main__ import main
 from mcp_sessions.core.states import ClientSide
 from mcp_sessions.store.redis import Address, RedisStore
-from mcp_sessions.views.fleet import main
 from store.backends import a_proxy
 from store.samples import a_row
 
@@ -33,7 +33,7 @@ def test_what_is_printed_and_whether_anything_is_owed(capsys: pytest.CaptureFixt
             await store.close()
 
     asyncio.run(begin())
-    assert main([url]) == 0
+    assert main(["fleet", url]) == 0
     shown = capsys.readouterr().out
     assert "1 proxy, 3 sessions" in shown
     assert "lives, heard of 0 s ago; has 2 alive" in shown
@@ -64,17 +64,14 @@ def test_check_waits_for_whoever_lives_and_then_says_so(
         await store.close()
 
     asyncio.run(begin())
-    assert main([url, "--check"]) == 1
+    assert main(["fleet", url, "--check"]) == 1
     asyncio.run(take())
-    assert main([url, "--check"]) == 0
+    assert main(["fleet", url, "--check"]) == 0
     capsys.readouterr()
 
 
 def test_what_cannot_be_known_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["redis://127.0.0.1:1/0", "--check"]) == 2
-    assert capsys.readouterr().err == "mcp_sessions fleet: redis://127.0.0.1:1/0 can't be reached\n"
-    assert main(["http://127.0.0.1"]) == 2
+    assert main(["fleet", "redis://127.0.0.1:1/0", "--check"]) == 2
+    assert capsys.readouterr().err == "Error: redis://127.0.0.1:1/0 can't be reached\n"
+    assert main(["fleet", "http://127.0.0.1"]) == 2
     assert "is none of redis, rediss, unix" in capsys.readouterr().err
-    for arguments in ([], ["-h"], ["a", "b"]):
-        assert main(arguments) == 2
-        assert "usage:" in capsys.readouterr().err

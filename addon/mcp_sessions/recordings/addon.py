@@ -87,7 +87,7 @@ class Recordings:
             raise exceptions.CommandError(f"mcp.export: the only option is {KEEP_SECRETS}, typed in full")
         if ctx.master.addons.get("view") is None:
             raise exceptions.CommandError(
-                "mcp.export: mitmdump keeps no flows; save them with -w and use python -m mcp_sessions export"
+                "mcp.export: mitmdump keeps no flows; save them with -w and use mcp-sessions export"
             )
         flows = ctx.master.commands.call("view.flows.resolve", "@all")
         work = self._export(flows, which, str(path), keep_secrets=bool(options))

@@ -1,14 +1,16 @@
-"""`python -m mcp_sessions export|replay|serve`: what can be done with a saved recording without mitmproxy running."""
+"""`mcp-sessions export|report|replay|serve`: what can be done with a saved recording without mitmproxy running."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import math
+import re
 import signal
-import sys
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
-import httpx
+import click
 
 from ..wire.text import printable
 from .compare import Yardstick
@@ -16,111 +18,155 @@ from .export import Export
 from .naming import named, path
 from .reading import ALL, KEEP_SECRETS, RecordingError, chosen, exchanges_in, flows_in
 from .recorded import Recorded
-from .replay_client import Manner, Result, replay
+from .replay_client import Manner, Result
+from .replay_client import replay as replayed
 from .replay_server import ReplayServer
 from .report import table
 
 SAME, DIFFERENT, FAILED = 0, 1, 2
 """Exit statuses: answered as recorded, answered differently, could not be done."""
 
-_WHICH = "one session (label, #number, id), one client, or all; default all"
+_HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*:[ \t]*([\x20-\x7e\t]*)")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status."""
-    chosen_arguments = _parser().parse_args(arguments)
-    try:
-        status: int = chosen_arguments.do(chosen_arguments)
-    except ValueError as e:  # also RecordingError and what a user named wrongly
-        print(f"mcp_sessions {arguments[0]}: {e}", file=sys.stderr)
-        return FAILED
-    return status
+def _of_a_recording[F: Callable[..., object]](command: F) -> F:
+    """What all take: a file, and what of it."""
+    command = click.option(
+        "--only", metavar="WHICH", default=ALL, help="One session (label, #number, id), one client, or all (default)."
+    )(command)
+    return click.argument("file", metavar="FILE")(command)
 
 
-def _parser() -> argparse.ArgumentParser:
-    # No abbreviations: whoever wants the secrets has to type that out.
-    parser = argparse.ArgumentParser(prog="python -m mcp_sessions", allow_abbrev=False)
-    commands = parser.add_subparsers(required=True)
-
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, description=text, allow_abbrev=False)
-        made.add_argument("file", metavar="FILE", help="what mitmproxy saved with -w, or an export")
-        made.add_argument("--only", metavar="WHICH", default=ALL, help=_WHICH)
-        return made
-
-    export = command("export", "Write a recording without its secrets: flows.mitm, flows.har and report.md.")
-    export.add_argument("out", metavar="OUT", help="a folder, or a file that ends in .mitm, .har, .md or .zip")
-    export.add_argument(
+def _redacting[F: Callable[..., object]](command: F) -> F:
+    """What all take that write a recording down."""
+    command = click.option(KEEP_SECRETS, is_flag=True, help="Leave all secrets in.")(command)
+    return click.option(
         "--redact",
         metavar="WHAT",
-        action="append",
-        default=[],
-        help="what else is secret: a header name, a JSON path ($.params.arguments.name), a pattern (/ACME-\\d+/), or "
-        "a text as it stands (text:hunter2)",
-    )
-    export.add_argument(KEEP_SECRETS, action="store_true", help="leave all secrets in")
-    export.set_defaults(do=_export)
-
-    again = command("replay", "Send what a client sent to a live server, and compare the answers with the recorded.")
-    again.add_argument("--to", metavar="URL", required=True, help="the MCP endpoint of the live server")
-    again.add_argument("--pauses", action="store_true", help="keep the recorded pauses")
-    again.add_argument("--header", metavar="NAME:VALUE", action="append", default=[], help="send this header instead")
-    again.add_argument("--ignore", metavar="PATH", action="append", default=[], help="a JSON path not to be compared")
-    again.add_argument("--shape", action="store_true", help="compare the shape of results, not their values")
-    again.add_argument("--timeout", metavar="SECONDS", type=float, default=30.0, help="patience for each answer")
-    again.add_argument("--ca", metavar="FILE", default="", help="certificate authorities to trust")
-    again.set_defaults(do=_replay)
-
-    serve = command("serve", "Answer live clients as the recorded server did.")
-    serve.add_argument("--port", type=int, default=0, help="port to listen on; default any")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
-    serve.add_argument("--no-pauses", action="store_true", help="send everything at once, not in its recorded time")
-    serve.set_defaults(do=_serve)
-    return parser
+        multiple=True,
+        help="What else is secret: a header name, a JSON path ($.params.arguments.name), a pattern (/ACME-\\d+/), or "
+        "a text as it stands (text:hunter2). May be given several times.",
+    )(command)
 
 
-def _export(chosen_arguments: argparse.Namespace) -> int:
-    words = named(chosen_arguments.redact)
-    if chosen_arguments.redact and chosen_arguments.keep_secrets:
-        raise ValueError(f"--redact and {KEEP_SECRETS} exclude each other")
-    flows = chosen(flows_in(chosen_arguments.file), chosen_arguments.only)
-    made = Export(flows, words, keep_secrets=chosen_arguments.keep_secrets)
-    for written in made.write(chosen_arguments.out):
-        print(written)
-    for _, said in made.account():
-        print(f"--redact {said}", file=sys.stderr)
-    if made.redactor.cut_out:
-        print(made.cut_out_said, file=sys.stderr)
+@click.command
+@_of_a_recording
+@click.argument("out", metavar="OUT")
+@_redacting
+def export(file: str, out: str, only: str, redact: Sequence[str], keep_secrets: bool) -> None:
+    """Write a recording without its secrets.
+
+    FILE is what mitmproxy saved with -w, or an export. OUT is a folder, or a file that ends in .mitm, .har, .md or
+    .zip; nothing is overwritten.
+    """
+    made = _made(file, only, redact, keep_secrets)
+    for written in made.write(out):
+        click.echo(written)
+    _account(made)
     if not made.redacted:
-        print("not redacted: these files hold credentials", file=sys.stderr)
-    return SAME
+        click.echo("not redacted: these files hold credentials", err=True)
 
 
-def _replay(chosen_arguments: argparse.Namespace) -> int:
-    headers = {}
-    for given in chosen_arguments.header:
-        name, mark, value = given.partition(":")
-        if not mark or not name.strip():
-            raise ValueError("--header takes NAME:VALUE")
-        headers[name.strip().lower()] = value.strip()
-    manner = Manner(
-        pauses=chosen_arguments.pauses,
-        patience=chosen_arguments.timeout,
-        headers=headers,
-        verify=chosen_arguments.ca or True,
-        yardstick=Yardstick(tuple(path(text) for text in chosen_arguments.ignore), chosen_arguments.shape),
-    )
-    exchanges = exchanges_in(chosen(flows_in(chosen_arguments.file), chosen_arguments.only))
+@click.command
+@_of_a_recording
+@click.option("--short", is_flag=True, help="In less than 60 lines, to be pasted into an issue.")
+@_redacting
+def report(file: str, only: str, short: bool, redact: Sequence[str], keep_secrets: bool) -> None:
+    """Print what a recording shows, as Markdown: what is broken, by whom, and how to see it.
+
+    FILE is what mitmproxy saved with -w, or an export.
+    """
+    made = _made(file, only, redact, keep_secrets)
+    click.echo((made.issue() if short else made.report()).decode(), nl=False)
+    _account(made)
+
+
+def _made(file: str, only: str, redact: Sequence[str], keep_secrets: bool) -> Export:
+    words = named(redact)
+    if redact and keep_secrets:
+        raise ValueError(f"--redact and {KEEP_SECRETS} exclude each other")
+    return Export(chosen(flows_in(file), only), words, keep_secrets=keep_secrets)
+
+
+def _account(made: Export) -> None:
+    for _, said in made.account():
+        click.echo(f"--redact {said}", err=True)
+    if made.redactor.cut_out:
+        click.echo(made.cut_out_said, err=True)
+
+
+def _url(_: click.Context, __: click.Parameter, given: str) -> str:
     try:
-        result = asyncio.run(replay(exchanges, chosen_arguments.to, manner))
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as e:
-        raise ValueError(f"--to: {e}") from None
-    except OSError as e:
-        raise ValueError(f"--ca: {chosen_arguments.ca}: {e.strerror}") from None
-    print(summary(result, chosen_arguments.to))
+        target = urlsplit(given)
+        fits = target.scheme in ("http", "https") and bool(target.hostname) and target.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise click.BadParameter(f"{printable(given, 100)!r} is no address such as http://127.0.0.1:8000/mcp")
+    return given
+
+
+def _headers(_: click.Context, __: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    headers = {}
+    for one in given:
+        found = _HEADER.fullmatch(one)
+        if not found:
+            raise click.BadParameter("it takes NAME:VALUE, on one line and in ASCII")
+        headers[found[1].lower()] = found[2].strip()
+    return headers
+
+
+def _seconds(_: click.Context, __: click.Parameter, given: float) -> float:
+    if not (math.isfinite(given) and given > 0):
+        raise click.BadParameter(f"{given:g} is no time to wait")
+    return given
+
+
+@click.command
+@_of_a_recording
+@click.option("--to", "url", metavar="URL", required=True, callback=_url, help="The MCP endpoint of the live server.")
+@click.option("--pauses", is_flag=True, help="Keep the recorded pauses.")
+@click.option(
+    "--header", "headers", metavar="NAME:VALUE", multiple=True, callback=_headers, help="Send this header instead."
+)
+@click.option("--ignore", metavar="PATH", multiple=True, help="A JSON path that is not compared.")
+@click.option("--shape", is_flag=True, help="Compare the shape of results, not their values.")
+@click.option(
+    "--timeout", metavar="SECONDS", type=float, default=30.0, callback=_seconds, help="Patience for each answer; 30."
+)
+@click.option("--ca", metavar="FILE", default="", help="Certificate authorities to trust.")
+def replay(
+    file: str,
+    only: str,
+    url: str,
+    pauses: bool,
+    headers: dict[str, str],
+    ignore: Sequence[str],
+    shape: bool,
+    timeout: float,
+    ca: str,
+) -> int:
+    """Send what a client sent to a live server, and compare the answers with the recorded.
+
+    The exit status is 0 if it answers as recorded, 1 if differently, and 2 if that could not be found out.
+    """
+    yardstick = Yardstick(tuple(path(text) for text in ignore), shape)
+    manner = Manner(
+        pauses=pauses, patience=timeout, headers=headers, verify=_authorities(ca) if ca else True, yardstick=yardstick
+    )
+    exchanges = exchanges_in(chosen(flows_in(file), only))
+    result = asyncio.run(replayed(exchanges, url, manner))
+    click.echo(summary(result, url))
     if not result.sent:
         return FAILED
     return DIFFERENT if result.different else SAME
+
+
+def _authorities(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as e:
+        raise ValueError(f"--ca: {file}: {e.strerror or e}") from None
 
 
 def summary(result: Result, url: str) -> str:
@@ -144,18 +190,23 @@ def summary(result: Result, url: str) -> str:
     return "\n".join(lines)
 
 
-def _serve(chosen_arguments: argparse.Namespace) -> int:
-    exchanges = exchanges_in(chosen(flows_in(chosen_arguments.file), chosen_arguments.only))
-    asyncio.run(_serving(exchanges, chosen_arguments))
-    return SAME
+@click.command
+@_of_a_recording
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; default any.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; default 127.0.0.1.")
+@click.option("--no-pauses", is_flag=True, help="Send everything at once, not in its recorded time.")
+def serve(file: str, only: str, port: int, host: str, no_pauses: bool) -> None:
+    """Answer live clients as the recorded server did."""
+    exchanges = exchanges_in(chosen(flows_in(file), only))
+    asyncio.run(_serving(exchanges, port, host, pauses=not no_pauses))
 
 
-async def _serving(exchanges: Sequence[Recorded], chosen_arguments: argparse.Namespace) -> None:
-    server = ReplayServer(exchanges, pauses=not chosen_arguments.no_pauses, told=_say)
+async def _serving(exchanges: Sequence[Recorded], wanted: int, host: str, *, pauses: bool) -> None:
+    server = ReplayServer(exchanges, pauses=pauses, told=click.echo)
     try:
-        port = server.listen(chosen_arguments.port, chosen_arguments.host)
+        port = server.listen(wanted, host)
     except OSError as e:
-        raise RecordingError(f"{chosen_arguments.host}:{chosen_arguments.port}: {e.strerror}") from None
+        raise RecordingError(f"{host}:{wanted}: {e.strerror}") from None
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -163,10 +214,6 @@ async def _serving(exchanges: Sequence[Recorded], chosen_arguments: argparse.Nam
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows: Ctrl-C ends it all the same
             break
-    _say(f"serving the recording at http://{chosen_arguments.host}:{port}/mcp (any path will do); Ctrl-C ends it")
+    click.echo(f"serving the recording at http://{host}:{port}/mcp (any path will do); Ctrl-C ends it")
     await stop.wait()
     await server.close()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

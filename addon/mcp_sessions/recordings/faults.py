@@ -104,9 +104,9 @@ With the recording (`flows.mitm` of the same export) and `pip install mitmproxy-
 
 ```sh
 # the client's part, sent to a server; the exit status is 1 where it answers otherwise
-python -m mcp_sessions replay flows.mitm --to http://127.0.0.1:8000/mcp
+mcp-sessions replay flows.mitm --to http://127.0.0.1:8000/mcp
 # the server's part, for a client to connect to
-python -m mcp_sessions serve flows.mitm --port 8000
+mcp-sessions serve flows.mitm --port 8000
 # everything, to be looked at
 mcp-mitmweb -r flows.mitm
 ```"""

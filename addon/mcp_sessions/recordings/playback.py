@@ -8,6 +8,7 @@ recording stand in a ledger of their own, with numbers of this run.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -30,8 +31,12 @@ from ..wire.coding import CodingError
 from ..wire.headers import HeaderMap
 from ..wire.recognition import is_mcp
 from ..wire.sse import Decoder, Event
+from ..wire.text import printable
 from .notes import Notes
+from .soundness import problem
 from .vault import PLACEHOLDER
+
+logger = logging.getLogger(__name__)
 
 PAUSE = 0.5
 """Seconds without another flow after which those read from a file are judged."""
@@ -101,6 +106,9 @@ class Playback:
 
     def take(self, flow: http.HTTPFlow) -> None:
         """A flow was read from a file: it is judged once nothing more comes for a moment."""
+        if wrong := problem(flow):
+            logger.warning(f"mcp: a flow that was read is damaged at {printable(wrong)}: nothing is said of it")
+            return
         if not self._flows:
             asyncio.get_running_loop().call_later(PAUSE, self._play_unless_more, -1)
         self.add(flow)

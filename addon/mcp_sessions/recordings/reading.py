@@ -14,8 +14,10 @@ from ..proxy.said import body_of
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, parse
 from ..wire.recognition import is_mcp
+from ..wire.text import printable
 from . import recorded
 from .recorded import Recorded
+from .soundness import problem
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes that a body may grow to when its content coding is undone."""
@@ -42,13 +44,20 @@ def flows_in(path: str | os.PathLike[str]) -> Iterator[http.HTTPFlow]:
     """
     try:
         with Path(path).expanduser().open("rb") as file:
-            for flow in io.FlowReader(file).stream():
-                if isinstance(flow, http.HTTPFlow):
-                    yield flow
+            for number, flow in enumerate(io.FlowReader(file).stream(), 1):
+                if not isinstance(flow, http.HTTPFlow):
+                    continue
+                if wrong := problem(flow):
+                    raise RecordingError(f"{os.fspath(path)}: flow {number} is damaged at {printable(wrong)}")
+                yield flow
+    except RecordingError:
+        raise
     except OSError as e:
         raise RecordingError(f"{os.fspath(path)}: {e.strerror}") from None
     except exceptions.FlowReadException as e:
         raise RecordingError(f"{os.fspath(path)}: {e}"[:300]) from None
+    except Exception as e:  # whatever mitmproxy trips over in a file that it did not write like this
+        raise RecordingError(f"{os.fspath(path)}: damaged, or of another mitmproxy ({type(e).__name__})") from None
 
 
 def chosen(flows: Iterable[http.HTTPFlow], which: str = ALL) -> list[http.HTTPFlow]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from types import MappingProxyType
 
 import httpx
@@ -63,8 +64,8 @@ class Manner:
     """Seconds within which each answer must be complete."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Headers to send in the place of the recorded ones, by lower-case name: what a redacted recording lacks."""
-    verify: bool | str = True
-    """Whether to check certificates, or a file with the authorities to trust."""
+    verify: bool | SSLContext = True
+    """Whether, or how, to check certificates."""
     yardstick: Yardstick = field(default_factory=Yardstick)
 
 

@@ -9,7 +9,7 @@ _PREFACE = """\
 # Rules
 
 What the addon calls a violation: each rule with the clause it stands on, why breaking it hurts, an exchange that breaks
-it and one that comes close and keeps it. Generated from the catalogue by `python -m mcp_sessions rules`; do not edit.
+it and one that comes close and keeps it. Generated from the catalogue by `mcp-sessions rules`; do not edit.
 
 MUST and SHOULD are worded so in the specification; PRACTICE is what it says without such a word, or not at all, but is
 seen to hurt. A rule is

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,10 +17,6 @@ from ..store.redis.backend import AT_ONCE, pairs
 from ..store.redis.coding import Shared
 from ..store.store import Problem
 from ..wire.text import counted, printable
-
-USAGE = """\
-usage: python -m mcp_sessions fleet URL [--check]   print proxies, sessions and what is under way
-       --check   exit with status 1 if sessions are left that no proxy sees to"""
 
 PATIENCE = 10.0
 """Seconds that living proxies have for what another one has left, until that counts as owed."""
@@ -115,7 +110,14 @@ def _name(proxy: Proxy) -> str:
     return printable(f"{proxy.place.partition('|')[0]}[{proxy.pid}] {proxy.id[:6]}", 80)
 
 
-async def _main(address: Address, check: bool) -> int:
+async def shown(address: Address, check: bool) -> tuple[bool, list[str]]:
+    """Whether something is owed that nobody sees to, and what was seen, line by line.
+
+    With `check`, proxies that live have a while to see to it.
+
+    Raises:
+        ValueError: the ledger can't be asked.
+    """
     store = RedisStore(address)
     try:
         store.secret = await store.connection.command("GET", f"{address.prefix}:key") or b"none"
@@ -123,20 +125,8 @@ async def _main(address: Address, check: bool) -> int:
         while check and seen.owed and seen.living and time.monotonic() < until:
             await asyncio.sleep(0.5)
             seen = await look(store)
+    except Problem as e:
+        raise ValueError(str(e).partition(";")[0]) from None
     finally:
         await store.close()
-    print("\n".join(described(seen)))
-    return 1 if check and seen.owed else 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status: 1 if something is owed, 2 if that can't be known."""
-    check, others = "--check" in arguments, [one for one in arguments if one != "--check"]
-    if len(others) != 1 or others[0].startswith("-"):
-        print(USAGE, file=sys.stderr)
-        return 2
-    try:
-        return asyncio.run(_main(Address.parse(others[0]), check))
-    except (Problem, ValueError) as e:
-        print(f"mcp_sessions fleet: {str(e).partition(';')[0]}", file=sys.stderr)
-        return 2
+    return bool(seen.owed), described(seen)
