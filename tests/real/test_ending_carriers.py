@@ -135,3 +135,22 @@ async def test_a_client_that_listens_is_a_client(scripted, mitmdump, client_of):
     assert gone.at - killed < 1
     visitor.close()
     assert not proxy.logged(CARRIES)
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "interrupted"])
+async def test_another_proxy_with_the_addon_that_is_restarted_ends_nothing_here(kill, scripted, mitmdump, client_of):
+    server = await scripted(MiniMcp())
+    inner = await mitmdump(server.port)
+    outer = await mitmdump(inner.ports[0])
+    clients, sessions = await five(client_of, outer.url)
+    await inner.wait_log(CARRIES)
+    await (outer.kill() if kill else outer.stop())
+    await outer.start()
+    for client in clients:
+        assert (await client.do("call still-here")).startswith("200")
+    assert not deletes(server)
+    assert not inner.logged("process gone")
+    # Whoever is gone is seen by the proxy that he uses, and ended once.
+    await clients[4].process.kill()
+    await deleted(server, sessions[4])
+    assert len(deletes(server)) == 1
