@@ -357,7 +357,7 @@ def test_guesses_are_bounded() -> None:
         x, _ = world.call(ID, peer=Peer(pid=None, host="10.0.0.7", token=f"guess-{n}", connection="r2"))
         world.lose(x)
         world.sends.clear()
-    assert len(world.core._claims._tried) <= TRIED_LIMIT
+    assert len(world.core.claims._tried) <= TRIED_LIMIT
 
 
 def test_a_late_handshake_for_other_credentials_is_taken_back() -> None:
@@ -390,9 +390,10 @@ def test_it_is_found_out_who_asks_where_that_decides() -> None:
     world.open(ID, peer=LOCAL)
     for peer, ask in (
         (Peer(pid=1, token="old", connection="d1", known=False), None),
-        (Peer(pid=1, token="new", connection="d2", known=False), Ask(identity=True)),
-        (Peer(pid=1, token="old", connection="d3", host="::1", known=False), Ask(identity=True)),
-        (Peer(pid=1, token="new", connection="d4"), None),
+        (Peer(pid=1, token="new", connection="d2", known=False), Ask(identity=True, recall=True)),
+        (Peer(pid=1, token="old", connection="d3", host="::1", known=False), Ask(identity=True, recall=True)),
+        (Peer(pid=1, token="new", connection="d4"), Ask(recall=True)),
+        (Peer(pid=1, token="old", connection="d3", host="::1"), None),
     ):
         x, _ = world.call(ID, peer=peer)
         assert world.core.arrived(x, world.now) == ask

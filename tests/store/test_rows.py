@@ -19,7 +19,7 @@ from mcp_sessions.core.senders import Senders
 from mcp_sessions.core.session import UNKNOWN_CREDENTIALS, packed
 from mcp_sessions.core.states import JOINT, ClientSide, Reason, ServerSide, State, Why
 from mcp_sessions.processes.process import read
-from mcp_sessions.store.rows import resumed, row_of, session_of, to_be_ended
+from mcp_sessions.store.rows import found, resumed, row_of, session_of, to_be_ended
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body
 
@@ -89,6 +89,32 @@ def test_credentials_are_known_again_and_by_the_same_key_alone() -> None:
     without, _ = session_of(row_of(a_session(credentials=""), PLACE, mine), Ledger(), PLACE.gone, NOW)
     assert mine.same(without.credentials, "")
     assert not mine.same(without.credentials, one)
+
+
+def test_of_two_sessions_under_one_id_each_has_its_row() -> None:
+    fingerprints = Fingerprints()
+    fingerprints.key = b"key"
+    found_on = fingerprints.of(HeaderMap(((b"authorization", b"Bearer 1"),)))
+    one, two = a_session(), a_session(credentials=found_on, whose=("127.0.0.1", found_on))
+    rows = [row_of(session, PLACE, fingerprints) for session in (one, two)]
+    assert rows[0].client_id == "an-id" != rows[1].client_id
+    ledger = Ledger()
+    for row in reversed(rows):  # in any order
+        again, _ = session_of(row, ledger, PLACE.gone, NOW)
+        assert again.client_id == "an-id"
+        ledger.open(again, NOW, again.whose)
+        assert row_of(again, PLACE, fingerprints) == row
+    assert len(ledger.sessions) == 2
+    first = ledger.find(ENDPOINT, "an-id")
+    assert first is not None
+    assert first.whose is None
+    for row in rows:
+        session = found(row[:5], ledger, fingerprints)
+        assert session is not None
+        assert row_of(session, PLACE, fingerprints) == row
+        assert ledger.stands(session)
+    assert found((*ENDPOINT, "an-id\u241fother"), ledger, fingerprints) is None
+    assert fingerprints.name("an-id", ("127.0.0.1", found_on)) == rows[1].client_id
 
 
 @pytest.mark.parametrize("keyless", [True, False])

@@ -22,6 +22,7 @@ from .bounded import make_room
 from .credentials import Fingerprints
 from .exchange import Exchange
 from .ledger import Ledger
+from .place import Place
 from .recovery import handshake
 from .session import Endpoint, Session, Whose, packed
 from .states import ServerSide
@@ -53,10 +54,13 @@ class Claims:
 
     def plain(self, x: Exchange) -> bool:
         """Whether it is plain that a request comes from a session's client, whoever is behind its connection."""
-        session, host = x.session, x.connection.peer[0]
-        return (
-            session is not None and self._fingerprints.same(session.credentials, x.credentials) and _at(session, host)
-        )
+        place, host = self._ledger.endpoints.get(x.endpoint), x.connection.peer[0]
+        first = place.sessions.get(x.presented) if place is not None and x.presented else None
+        if first is None or place is None:
+            return False
+        if self._fingerprints.same(first.credentials, x.credentials) and _at(first, host):
+            return True
+        return self._beside(place, first.client_id, (host, x.credentials)) is not None
 
     def own(self, x: Exchange, client_id: str) -> Session | None:
         """The session that the sender of a request knows by this id."""
@@ -64,7 +68,21 @@ class Claims:
         first = place.sessions.get(client_id) if place is not None else None
         if first is None or place is None or self.owns(first, x):
             return first
-        return place.beside.get(client_id, {}).get(_whose(x))
+        return self._beside(place, client_id, _whose(x))
+
+    def _beside(self, place: Place, client_id: str, whose: Whose) -> Session | None:
+        beside = place.beside.get(client_id)
+        if not beside:
+            return None
+        return beside.get(whose) or beside.get((whose[0], self._fingerprints.read(whose[1])))
+
+    def names(self, x: Exchange) -> list[str]:
+        """By what a session may have been written down that a request means, and that is not known here."""
+        place, whose = self._ledger.endpoints.get(x.endpoint), (x.connection.peer[0], x.credentials)
+        if not x.presented or self.plain(x):
+            return []
+        names = [x.presented] if place is None or x.presented not in place.sessions else []
+        return [*names, self._fingerprints.name(x.presented, whose)] if self._fingerprints.key else names
 
     def known(self, x: Exchange, server_id: str) -> Session | None:
         """The session of the sender of a request that the server knows by this id."""
@@ -82,7 +100,7 @@ class Claims:
         first = place.sessions.get(x.presented) if place is not None and x.presented else None
         if first is None or place is None or x.presented is None or self.owns(first, x):
             return first
-        own = place.beside.get(x.presented, {}).get(_whose(x))
+        own = self._beside(place, x.presented, _whose(x))
         if own is not None:
             return own
         x.stranger = True
@@ -111,7 +129,7 @@ class Claims:
     def accepted(self, session: Session, x: Exchange) -> None:
         """The server has accepted who was to have a session of his own."""
         self._tried.pop((session.endpoint, session.client_id, _whose(x)), None)
-        session.owners.clear()
+        session.owners.pop(x.client, None)
 
 
 def _whose(x: Exchange) -> Whose:

@@ -52,10 +52,10 @@ class Core:
         self._outbox = Outbox()
         self.fingerprints = Fingerprints()
         self.ledger = Ledger(evicted=self._forget)
-        self._claims = Claims(self.ledger, self.fingerprints)
+        self.claims = Claims(self.ledger, self.fingerprints)
         self.ending = Ending(policy, self.ledger, reporter, self._observer, self._outbox, self._forget)
         self.senders = Senders(self.ledger, self.ending.departures.carries)
-        self._belonging = Belonging(self.ledger, self._claims, reporter, self.ending)
+        self._belonging = Belonging(self.ledger, self.claims, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
         self._recovery.shaking.accepted = self._belonging.accepted
         self._unreachable = Unreachable(policy, reporter, self._outbox)
@@ -95,8 +95,8 @@ class Core:
         """A request that is MCP has arrived. What is to be found out before it is told as `requested`, if anything."""
         self._at(now)
         x.session = self.ledger.find(x.endpoint, x.presented) if x.presented else None
-        x.credentials = self._claims.credentials(x)
-        return self.senders.ask(x, self._claims.plain)
+        x.credentials = self.claims.credentials(x)
+        return self.senders.ask(x, self.claims.plain)
 
     def requested(self, x: Exchange, now: float) -> Decision:
         """A request was read, and what was asked about it found out as far as that can be."""
@@ -108,7 +108,7 @@ class Core:
         x.client = self.senders.of(x)
         x.era = era(x.headers.get(h.PROTOCOL_VERSION), method, params)
         ledger.place(x.endpoint, now)
-        session = self._claims.meant(x)
+        session = self.claims.meant(x)
         x.session = None  # until it is known whether it is this client's
         if session is not None and x.era is Era.STATELESS and not is_stateless(method, params):
             x.era = Era.SESSION  # whatever its header says, it speaks in a session that `initialize` opened
@@ -375,10 +375,9 @@ class Core:
     def adopt(self, sessions: Iterable[Session], gone: Iterable[Client], now: float) -> list[Session]:
         """Sessions of an earlier run, or of another proxy, and who of their clients is gone; those that are new."""
         self._at(now)
-        # A client may have been faster.
-        new = [session for session in sessions if self.ledger.find(session.endpoint, session.client_id) is None]
+        new = [session for session in sessions if not self.ledger.stands(session)]  # a client may have been faster
         for session in new:
-            self.ledger.open(session, now)
+            self.ledger.open(session, now, session.whose)
         self.ending.adopt(new, gone)
         return new
 

@@ -11,10 +11,13 @@ from functools import lru_cache
 
 from ..wire.headers import CREDENTIALS, HeaderMap
 from ..wire.identity import credentials
-from .session import UNKNOWN_CREDENTIALS
+from .session import UNKNOWN_CREDENTIALS, Whose
 
 KEYED = "keyed:"
 """What a hash begins with that was written down."""
+
+APART = "\u241f"
+"""What parts a session's id, where it is written down, from whose it is; no id holds it, for ids are latin-1."""
 
 SIZE = 12
 """Bytes of a hash."""
@@ -55,6 +58,17 @@ class Fingerprints:
         if kept and (not self.key or kept == UNKNOWN_CREDENTIALS):
             return None
         return self._keyed(kept) if kept else ""
+
+    def read(self, found: str) -> str:
+        """The credentials that were found on a request, as they are kept of a session that was written down."""
+        return read(self.written(found))
+
+    def name(self, client_id: str, whose: Whose | None) -> str:
+        """By what a session is written down: its client's id, and whose it is if that is not enough."""
+        if whose is None:
+            return client_id
+        host, credentials = whose
+        return client_id + APART + self._keyed(f"{host}\0{self.written(credentials)}")
 
     def _keyed(self, found: str) -> str:
         return hashlib.blake2b(found.encode(), key=self.key, digest_size=SIZE).hexdigest()

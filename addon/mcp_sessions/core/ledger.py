@@ -127,16 +127,23 @@ class Ledger:
         place = self.endpoints.get(endpoint)
         return None if place is None else place.sessions.get(session_id)
 
-    def open(self, session: Session, now: float, whose: Whose | None = None) -> None:
-        """Enter a new session: in the place of any that clients knew by the same id, unless `whose` says whose this is.
+    def stands(self, session: Session) -> bool:
+        """Whether one is known in the place of this session."""
+        place = self.endpoints.get(session.endpoint)
+        return place is not None and any(one.whose == session.whose for one in place.named(session.client_id))
 
-        Then it stands beside the other one, if that is not over.
+    def open(self, session: Session, now: float, whose: Whose | None = None) -> None:
+        """Enter a new session: in the place of the one that clients knew by the same id, unless `whose` is given.
+
+        Then it stands beside that one, if it is not over.
         """
         if len(self.sessions) >= SESSION_LIMIT:
             self.dropped += 1
             self._push_out(next(iter(self._over or self._left or self.sessions.values())), now)
         place = self.place(session.endpoint, now)
-        while (before := place.sessions.get(session.client_id)) is not None and (whose is None or before.over):
+        while (before := place.sessions.get(session.client_id)) is not None and (
+            before.over or (whose is None and before.whose is None)
+        ):
             self.evict(before)
         session.endpoint = place.endpoint  # one object for all
         place.enter(session, whose)

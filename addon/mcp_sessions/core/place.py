@@ -34,14 +34,19 @@ class Place:
     """By the id that the server knows, where that is another one."""
 
     def enter(self, session: Session, whose: Whose | None) -> None:
-        """Enter a session: beside another one if it is said whose it is, else in its place."""
-        name = session.client_id
-        if name not in self.sessions or whose is None:
-            self.sessions[name] = session
+        """Enter a session: the first, unless there is one and it is said whose this one is."""
+        first = self.sessions.get(session.client_id)
+        if first is None or whose is None:
+            self.sessions[session.client_id] = session
+            if first is not None and first.whose is not None:
+                self._put_beside(first, first.whose)
         else:
-            session.whose = whose
-            self.beside.setdefault(name, {})[whose] = session
+            self._put_beside(session, whose)
         self.map(session)
+
+    def _put_beside(self, session: Session, whose: Whose) -> None:
+        session.whose = whose
+        self.beside.setdefault(session.client_id, {})[whose] = session
 
     def leave(self, session: Session) -> None:
         """Find a session no more."""
@@ -59,10 +64,12 @@ class Place:
     def renew(self, session: Session, whose: Whose) -> None:
         """Find a session by other credentials from now on."""
         beside = self.beside.get(session.client_id, {})
-        if session.whose is not None and beside.get(session.whose) is session and whose not in beside:
+        if session.whose is None or whose in beside:
+            return
+        if beside.get(session.whose) is session:
             del beside[session.whose]
-            session.whose = whose
             beside[whose] = session
+        session.whose = whose
 
     def map(self, session: Session) -> None:
         """Note by which id the server knows a session."""
@@ -95,9 +102,3 @@ class Place:
             for other in self.at_server(server_id)
             if other is not but and not other.over
         )
-
-    def latest(self, client_id: str) -> Session | None:
-        """Of the sessions that clients know by this id, the one that was used last, unless it is over."""
-        if client_id not in self.beside:
-            return self.sessions.get(client_id)
-        return max(self.named(client_id), key=lambda one: (not one.over, one.last_used))

@@ -32,19 +32,14 @@ class Senders:
         known = connection.identified
         if known and client is not None and client.is_process and not client.alone and _opens(x):
             known = False  # it is to be looked at while it waits
-        if x.presented and x.session is None:
-            ask = Ask(identity=not known, recall=len(x.presented) <= ID_LIMIT)
-        elif known:
-            return None
-        elif _opens(x) or x.method == ENDED or (x.session is not None and not plain(x)):
-            # Who opens a session is its owner from the beginning, who shakes hands for it is its client, and who is its
-            # owner may come from another address.
-            ask = Ask(identity=True)
-        else:
-            return None
-        x.kept_back = ask.identity
-        connection.kept_back += ask.identity
-        return ask
+        strange = bool(x.presented) and not (_at_home(x) or plain(x))
+        # Who opens a session is its owner from the beginning, who shakes hands for it is its client, and who is its
+        # owner may come from another address.
+        identity = not known and (strange or _opens(x) or x.method == ENDED)
+        x.kept_back = identity
+        connection.kept_back += identity
+        recall = strange and x.presented is not None and len(x.presented) <= ID_LIMIT
+        return Ask(identity, recall) if identity or recall else None
 
     def wonders(self, process: ProcessLike) -> bool:
         """Whether it is to be found out of a process if others are connected to it."""
@@ -181,3 +176,9 @@ class Senders:
 def _opens(x: Exchange) -> bool:
     """Whether a request opens a session, or may."""
     return any(message.method == BEGUN for message in x.body.messages) or x.body.sniffed
+
+
+def _at_home(x: Exchange) -> bool:
+    """Whether a request is beyond doubt in the session that was found for it, as nearly all are."""
+    session = x.session
+    return session is not None and session.credentials == x.credentials and x.connection.client in session.owners

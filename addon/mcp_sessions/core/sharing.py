@@ -48,19 +48,14 @@ class Sharing:
 
     def ask(self, matter: Matter, session: Session, then: Callable[[Counsel], None], patience: float = 5.0) -> bool:
         """Ask the others; False if there are none, so that one may go on."""
-        asks = self._shares(session)
-        if asks:
+        if self.on:
             self._outbox.put(Consult(matter, session, Consultation(then), patience))
-        return asks
+        return self.on
 
     def conclude(self, session: Session, problem: str = "") -> None:
         """What was asked for is done, or has failed."""
-        if self._shares(session):
+        if self.on:
             self._outbox.put(Conclude(session, problem))
-
-    def _shares(self, session: Session) -> bool:
-        """Whether others may know a session: of those that clients know by one id, the first alone is shared."""
-        return self.on and session.whose is None
 
     def advised(self, tag: Tag, counsel: Counsel, now: float) -> None:
         """The others have answered."""

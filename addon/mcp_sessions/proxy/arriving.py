@@ -56,21 +56,18 @@ class Arriving:
         if ask is None:
             return self._go_on(live)
         memory = self._memory() if ask.recall else None
-        if memory is not None and x.presented is not None:
-            return self._recalled(core, live, memory, x.presented, look_up)
+        if memory is not None:
+            return self._recalled(core, live, memory, look_up)
         if ask.identity and look_up is not None:
             return self._after({look_up}, IDENTIFY_PATIENCE, live)
         return self._go_on(live)
 
-    async def _recalled(
-        self, core: Core, live: Live, memory: Memory, presented: str, look_up: asyncio.Task[None] | None
-    ) -> None:
-        """An id that the ledger does not know: an earlier run, or another proxy, may have written it down."""
+    async def _recalled(self, core: Core, live: Live, memory: Memory, look_up: asyncio.Task[None] | None) -> None:
+        """Something that the ledger does not know: an earlier run, or another proxy, may have written it down."""
         wanted = {self._tasks.start(memory.loaded())} | ({look_up} if look_up is not None else set())
         await asyncio.wait(wanted, timeout=RECALL_PATIENCE)
-        awaited: set[asyncio.Task[None]] = set()
-        if core.ledger.find(live.x.endpoint, presented) is None:
-            awaited.add(self._tasks.start(memory.recall(live.x.endpoint, presented)))
+        x = live.x
+        awaited = {self._tasks.start(memory.recall(x.endpoint, name)) for name in core.claims.names(x)}
         await self._after(awaited, RECALL_PATIENCE, live)
 
     async def _after(self, awaited: set[asyncio.Task[None]], patience: float, live: Live) -> None:

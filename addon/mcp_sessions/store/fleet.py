@@ -29,13 +29,13 @@ from weakref import WeakValueDictionary
 from ..core.client import Client
 from ..core.core import Core
 from ..core.decisions import Conclude, Consult, Counsel, Matter, News
-from ..core.session import UNKNOWN_CREDENTIALS, Endpoint, Session
+from ..core.session import UNKNOWN_CREDENTIALS, Session
 from ..core.states import ClientSide, ServerSide
 from ..processes.place import Place
 from .redis import RedisStore
 from .redis.coding import Aside, Over, Shared
 from .redis.seal import Seal
-from .rows import Key, Row, held_of, key_of, owners_of, row_of
+from .rows import Key, Row, found, held_of, key_of, owners_of, row_of
 from .store import Problem
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,10 @@ class Fleet:
         return Aside(len(session.streams), len(session.connections), session.left_at, credentials, sealed, left)
 
     def _found(self, key: Key) -> Session | None:
-        return self._core.ledger.find(Endpoint(*key[:4]), key[4])
+        return found(key, self._core.ledger, self._core.fingerprints)
+
+    def _key(self, session: Session) -> Key:
+        return key_of(session, self._core.fingerprints)
 
     def _behind(self, keys: list[Key]) -> None:
         """Others know more of these."""
@@ -141,7 +144,7 @@ class Fleet:
 
     def completed(self, session: Session, row: Row) -> None:
         """A session was made from a row."""
-        self._names[self._store.name(key_of(session))] = session
+        self._names[self._store.name(self._key(session))] = session
         if isinstance(row, Shared):
             session.left_at = row.aside.left_at
             session.elsewhere = bool(row.holders)
@@ -150,7 +153,7 @@ class Fleet:
     def _unseal(self, session: Session, sealed: bytes) -> None:
         """Go on with the credentials that another proxy has stored, until others come."""
         found = (
-            self._seal.open(self._store.name(key_of(session)), sealed) if self._seal is not None and sealed else None
+            self._seal.open(self._store.name(self._key(session)), sealed) if self._seal is not None and sealed else None
         )
         if found is not None and not session.fields:
             session.url, session.fields = found
@@ -187,11 +190,11 @@ class Fleet:
 
     async def _bury(self, session: Session) -> None:
         if not self._core.ending.may_return(session):
-            await self._store.forget([key_of(session)])
+            await self._store.forget([self._key(session)])
 
     async def _weigh(self, session: Session) -> Counsel:
         """What all have seen who live. While one of them is silent, nobody knows."""
-        key, question = key_of(session), secrets.token_hex(8)
+        key, question = self._key(session), secrets.token_hex(8)
         await self._store.speak_up(key, question)
         until = self._loop.time() + SPEAK
         while True:
@@ -204,7 +207,7 @@ class Fleet:
 
     async def _shake(self, session: Session, patience: float) -> Counsel:
         """Wait until this proxy may shake hands, or another has."""
-        key = key_of(session)
+        key = self._key(session)
         name, deadline = self._store.name(key), self._loop.time() + patience
         self._names[name] = session
         word = self._waiting.setdefault(name, asyncio.Event())
@@ -222,7 +225,7 @@ class Fleet:
             self._waiting.pop(name, None)
 
     async def _lease(self, session: Session) -> Counsel:
-        lease, asked = Lease(key_of(session)), time.monotonic()
+        lease, asked = Lease(self._key(session)), time.monotonic()
         granted, failed, found = await self._store.lease(lease.key, lease.token, LEASE)
         if granted and time.monotonic() - asked > LEASE / 2:  # this process was stopped: it may be another's by now
             await self._store.release(lease.key, lease.token, "", FAILED_FOR)
@@ -247,7 +250,7 @@ class Fleet:
             lease.renewing.cancel()
 
     async def _commit(self, session: Session) -> Counsel:
-        lease = self._leases.get(session) or Lease(key_of(session))
+        lease = self._leases.get(session) or Lease(self._key(session))
         row = row_of(session, self._place, self._core.fingerprints)._replace(server=ServerSide.ALIVE.value)
         entered, found = await self._store.commit(row, lease.token)
         if self._leases.pop(session, None) is not None:
@@ -323,7 +326,7 @@ class Fleet:
         if by == self._store.proxy.id:
             return
         if more:
-            known = session is not None and not session.over and self._found(key_of(session)) is session
+            known = session is not None and not session.over and self._found(self._key(session)) is session
             row = row_of(session, self._place) if session is not None and known else None
             self._start(self._quietly(self._store.answer(name, more[0], row)))
             return
@@ -336,16 +339,16 @@ class Fleet:
     async def _refresh(self, sessions: list[Session]) -> None:
         """Read what is known of these, and tell the core; what is not known there is written."""
         for some in batched(sessions, ROWS_AT_ONCE):
-            held = [session for session in some if self._found(key_of(session)) is session and not session.over]
+            held = [session for session in some if self._found(self._key(session)) is session and not session.over]
             try:
-                found = await self._store.look_at_all([key_of(session) for session in held])
+                found = await self._store.look_at_all([self._key(session) for session in held])
             except Problem:
                 return  # it is read when there is a connection again
             for session, row in zip(held, found, strict=True):
                 if row is None:
                     self._core.reporter.changed(session)
-                elif self._found(key_of(session)) is session:
-                    self._names[self._store.name(key_of(session))] = session
+                elif self._found(self._key(session)) is session:
+                    self._names[self._store.name(self._key(session))] = session
                     self._core.ending.sharing.told(session, self._counsel(row, granted=False), self._clock())
             self._wake()
             await asyncio.sleep(0)

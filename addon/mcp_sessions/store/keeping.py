@@ -27,12 +27,13 @@ from typing import NamedTuple
 
 from ..core.client import Client
 from ..core.core import Core
+from ..core.credentials import APART
 from ..core.session import Endpoint, Session
 from ..core.states import State
 from ..processes.place import Place
 from ..wire.text import counted
 from .fleet import Fleet
-from .rows import Key, Row, key_of, row_of, session_of, to_be_ended
+from .rows import Key, Row, found, key_of, row_of, session_of, to_be_ended
 from .store import Problem, Store
 
 logger = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class Keeping:
         """
         if self._ended or not self._opened:
             return False
-        key = key_of(session)
+        key = self._key(session)
         return key in await self._store.others([key])
 
     def _answered(self, key: Key, task: asyncio.Task[bool]) -> None:
@@ -313,30 +314,29 @@ class Keeping:
     def _made(self, sessions: Iterable[Session]) -> Due:
         """What is to be told of these sessions; those that were used are so no more."""
         due, ledger = Due([], [], [], []), self._core.ledger
-        for session in dict.fromkeys(map(self._latest, sessions)):
+        for session in dict.fromkeys(sessions):
+            if session.number not in ledger.sessions and self._is_no_matter(session):
+                continue
             used = session in ledger.touched
             ledger.touched.pop(session, None)
             try:
                 if session.over and not self._core.ending.may_return(session):
-                    due.over.append(key_of(session))
+                    due.over.append(self._key(session))
                 elif session.number not in ledger.sessions:
-                    due.evicted.append(key_of(session))
+                    due.evicted.append(self._key(session))
                 else:
                     (due.used if used else due.changed).append(row_of(session, self._place, self._core.fingerprints))
             except Exception as e:  # the others are to be remembered all the same
                 self._complain(f"{ERROR}: {type(e).__name__}")
         return due
 
-    def _latest(self, session: Session) -> Session:
-        """Of the sessions that clients know by the same id, the one that has the row: that was used last.
+    def _is_no_matter(self, session: Session) -> bool:
+        """Whether another session has the row of one that is known no more, or its server never accepted its client."""
+        never = session.whose is not None and not session.given
+        return never or found(self._key(session), self._core.ledger, self._core.fingerprints) is not None
 
-        Where others share the row it is the first, of whom all of them know.
-        """
-        place = self._core.ledger.endpoints.get(session.endpoint)
-        if place is None:
-            return session
-        one = place.sessions.get(session.client_id) if self._store.shared else place.latest(session.client_id)
-        return one or session
+    def _key(self, session: Session) -> Key:
+        return key_of(session, self._core.fingerprints)
 
     # From the store to the core
 
@@ -346,12 +346,12 @@ class Keeping:
         await self._take(await self._store.take_over(wanted))
         held = {session: None for one in list(self._core.ledger.connections.values()) for session in one.sessions}
         for some in batched(held, ROWS_AT_ONCE):
-            for key in await self._store.others([key_of(session) for session in some]):
+            for key in await self._store.others([self._key(session) for session in some]):
                 await self._store.claim(key)  # what that proxy knows of it stands
 
     async def _claim(self, key: Key) -> None:
         row = await self._store.claim(key)
-        for pause in ONCE_MORE if self._store.shared else ():
+        for pause in ONCE_MORE if self._store.shared and APART not in key[4] else ():
             if row is None:  # it may have been opened a moment ago, through another proxy
                 await asyncio.sleep(pause)
                 row = await self._store.claim(key)
@@ -378,7 +378,7 @@ class Keeping:
         sessions: list[Session] = []
         left: list[Client] = []
         for row in rows:
-            if ledger.find(Endpoint(*row[:4]), row.client_id) is not None:
+            if found(row[:5], ledger, self._core.fingerprints) is not None:
                 continue  # its client was faster
             try:
                 session, known = session_of(row, ledger, gone, now)

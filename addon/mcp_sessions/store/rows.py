@@ -9,7 +9,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 from pydantic import TypeAdapter
 
 from ..core.client import Client, ClientKey
-from ..core.credentials import Fingerprints, read
+from ..core.credentials import APART, Fingerprints, read
 from ..core.ending.parts import part_of, took_part
 from ..core.ledger import Ledger
 from ..core.recovery.server_state import SUBSCRIPTION_LIMIT, Held
@@ -97,7 +97,8 @@ class HeldRow(TypedDict):
     subscriptions: list[str]
 
 
-_KEYLESS = Fingerprints()
+KEYLESS = Fingerprints()
+"""With which no credentials are written down."""
 
 _ROW = TypeAdapter(Row)
 _OWNERS = TypeAdapter(list[Owner])
@@ -111,12 +112,21 @@ type Gone = Callable[[str, int, float], bool | None]
 # To a row
 
 
-def key_of(session: Session) -> Key:
+def key_of(session: Session, fingerprints: Fingerprints) -> Key:
     """What tells its row from others."""
-    return (*session.endpoint, session.client_id)
+    if session.whose is not None and not session.written_as:
+        session.written_as = fingerprints.name(session.client_id, session.whose)
+    return (*session.endpoint, session.written_as or session.client_id)
 
 
-def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = None) -> Row:
+def found(key: Key, ledger: Ledger, fingerprints: Fingerprints) -> Session | None:
+    """The session in the ledger whose row has this key."""
+    place = ledger.endpoints.get(Endpoint(*key[:4]))
+    known = place.named(key[4].partition(APART)[0]) if place is not None else ()
+    return next((one for one in known if key_of(one, fingerprints) == key), None)
+
+
+def row_of(session: Session, place: Place, fingerprints: Fingerprints = KEYLESS) -> Row:
     """What is to be remembered of a session whose processes are in this place."""
     standing, reason, outcome = session.standing, session.reason, session.outcome
     owners: list[Owner] = [
@@ -134,8 +144,7 @@ def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = N
     ]
     held = session.held or Held()
     return Row(
-        *session.endpoint,
-        session.client_id,
+        *key_of(session, fingerprints),
         session.server_id,
         standing.client.value,
         standing.server.value,
@@ -158,7 +167,7 @@ def row_of(session: Session, place: Place, fingerprints: Fingerprints | None = N
         json.dumps({"level": held.level, "subscriptions": list(held.subscriptions)[:SUBSCRIPTION_LIMIT]}),
         json.dumps(owners),
         session.opened_by,
-        (fingerprints or _KEYLESS).written(session.credentials),
+        fingerprints.written(session.credentials),
     )
 
 
@@ -201,10 +210,10 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
     if standing.server is not ServerSide.STUCK:
         outcome = None
     owners = _OWNERS.validate_json(row.owners)[-OWNERS_LIMIT:]
-    endpoint = Endpoint(row.scheme, row.host, row.port, row.path)
+    endpoint, (client_id, apart, _) = Endpoint(row.scheme, row.host, row.port, row.path), row.client_id.partition(APART)
     session = Session(
         endpoint,
-        row.client_id,
+        client_id,
         row.server_id,
         opened=min(row.opened, now),
         last_used=min(row.last_used, now),
@@ -235,6 +244,9 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
             took_part(client, session, owner.get("part", ""))
         if is_gone and not client.gone:
             known.append(client)
+    if apart:
+        session.whose = (session.client.host if session.client else "", session.credentials)
+        session.written_as = row.client_id
     # Only who was settled is written down beside a process.
     session.vouched = tuple(client for client in session.owners if not client.is_process)
     session.note(now, "found in the stored ledger", f"was {row.client}, {row.server}", standing.word)

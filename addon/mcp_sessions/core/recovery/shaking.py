@@ -83,10 +83,15 @@ class Shaking:
     def _settled(self, attempt: Attempt, why_not: str | None) -> None:
         """Another proxy has brought the session back, or this one may not."""
         if why_not is None:
+            self._enter_ledger(attempt)
             self._troubles.of(attempt.session).fire(RecoveryTrigger.ANSWERED)
             self._end(attempt)
         else:
             self._end(attempt, why_not, for_all=False)
+
+    def _enter_ledger(self, attempt: Attempt) -> None:
+        if attempt.x is not None and attempt.session.number not in self._ledger.sessions:
+            self.accepted(attempt.session, attempt.x)
 
     def _open(self, attempt: Attempt) -> None:
         attempt.steps.append(handshake.opening(attempt.session))
@@ -142,8 +147,7 @@ class Shaking:
             return
         for difference in handshake.differences(session.answer, opened.result, session.revision):
             self._reporter.change(session, "finds its server changed", difference, weight=Weight.WARNING)
-        if attempt.x is not None and session.number not in self._ledger.sessions:
-            self.accepted(session, attempt.x)
+        self._enter_ledger(attempt)
         session.result = packed(opened.result)
         self._ledger.remap(session, opened.session_id)
         self._troubles.of(session).fire(RecoveryTrigger.ANSWERED)
