@@ -66,9 +66,9 @@ class Pattern:
             TooSlowError: it has taken too long altogether.
         """
         more = len(text) / PACE
-        self._left += more
-        if self._left <= 0:
+        if self._left <= 0:  # before it is given more, or it would never be used up
             raise TooSlowError(f"'/{self._text}/' takes too long; nothing is exported with such a pattern")
+        self._left += more
         began = time.monotonic()
         try:
             # Other threads go on meanwhile.
