@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sqlite3
@@ -327,9 +328,12 @@ async def test_a_close_that_nobody_can_wait_for_is_short(caplog: pytest.LogCaptu
     await shell.keeping.loaded()
     for number in range(20_000):
         shell.enter(a_session(f"{number}"))
+    gc.disable()  # what pytest itself has in memory would be measured, too
     before = time.thread_time()
     shell.keeping.close()
-    assert time.thread_time() - before < 0.05
+    took = time.thread_time() - before
+    gc.enable()
+    assert took < 0.1  # a fifth of it here; all of them would take twice that
     assert len(store.rows) == module.LAST_ROWS
     assert [record.getMessage() for record in caplog.records] == [
         f"mcp: the last changes of {20_000 - module.LAST_ROWS} sessions are not remembered"
