@@ -35,6 +35,8 @@ COMMANDS: dict[str, Row] = {
     "replay": Row("recordings.commandline", "replay", "Send a recording to a live server and compare the answers."),
     "serve": Row("recordings.commandline", "serve", "Answer live clients as the recorded server did."),
     "sarif": Row("views.commandline", "sarif", "Print the violations in a file of mcp_log as SARIF 2.1.0."),
+    "junit": Row("views.commandline", "junit", "Print the violations in a file of mcp_log as JUnit XML."),
+    "baseline": Row("views.commandline", "baseline", "Print the violations in a file of mcp_log as known ones."),
     "rules": Row("views.commandline", "rules", "Print the catalogue of rules as Markdown."),
     "schema": Row("views.commandline", "schema", "Print the JSON Schema of a line of mcp_log."),
     "fleet": Row("views.commandline", "fleet", "Print the proxies that share a ledger, and what each has."),

@@ -156,6 +156,7 @@ class McpSessions:
             chosen = settings({name: getattr(ctx.options, name) for name in Settings.model_fields})
         except ValueError as e:
             raise exceptions.OptionsError(str(e)) from None
+        self.reporting.expect(chosen.mcp_baseline)
         self.reporting.open_log(chosen.mcp_log)
         self.settings, self._filter = chosen, chosen.filter
         self._apply()

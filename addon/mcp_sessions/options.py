@@ -84,6 +84,11 @@ class Settings(BaseModel):
     mcp_fail_on: Literal["never", "must", "should", "practice"] = Field(
         "never", description="Let mcp-mitmdump exit with status 3 if a violation of this level or above was seen."
     )
+    mcp_baseline: str = Field(
+        "",
+        description="File of known violations, as mcp-sessions baseline writes it: mcp_fail_on asks about others only, "
+        "and what of it was not seen is named at the end.",
+    )
     mcp_status: Literal["auto", "on", "off"] = Field(
         "auto",
         description="A live status line: on in mitmdump when its output is a terminal; on elsewhere: plain lines.",

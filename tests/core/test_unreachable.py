@@ -122,6 +122,7 @@ def test_in_the_end_there_is_an_error_with_the_requests_id(world: Down) -> None:
     assert "30 s" in answered(released[x.id])["error"]["message"]
     assert released[told.id] == PASS, "it was its turn to connect"
     assert "id" not in answered(world.refuse(told))
+    assert [record.flow for record in world.told if getattr(record, "lost", False)] == [x.id], "a note is no call"
 
 
 def test_a_connect_that_takes_too_long_is_the_last(world: Down) -> None:
@@ -156,6 +157,11 @@ def test_there_are_limits(world: Down) -> None:
     assert answered(world.refuse(world.call(ID)[0]))["id"] == 1
     assert world.refuse(world.call(other, peer=peer)[0]) == HOLD
     assert len([what for what in world.whats() if "too many wait" in what]) == 1
+    assert [record.flow for record in world.told if getattr(record, "lost", False)] != []
+    lost, _ = world.call(other, peer=peer)
+    world.refuse(lost)
+    world.refuse(lost, "Certificate verify failed: self-signed certificate")
+    assert [record.flow for record in world.told if getattr(record, "lost", False)][1:] == [lost.id]
 
 
 def test_a_session_that_was_brought_back_meanwhile_is_used_with_its_new_id(world: Down) -> None:

@@ -104,7 +104,7 @@ DYING = {
 
 @pytest.mark.parametrize("how", DYING)
 async def test_a_server_that_dies_within_a_call_is_named(
-    how: str, scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+    how: str, scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw, tmp_path: Path
 ) -> None:
     answer, words = DYING[how]
 
@@ -112,7 +112,8 @@ async def test_a_server_that_dies_within_a_call_is_named(
         return answer
 
     server = await scripted(MiniMcp(rules=[Rule({"tool": "fatal"}, dies)], prefix=ID))
-    proxy = await mitmdump(server.port, script=[ADDON, COMMANDS])
+    log = tmp_path / "mcp.jsonl"
+    proxy = await mitmdump(server.port, script=[ADDON, COMMANDS], options={"mcp_log": log})
     client = await raw_client(proxy.url)
     await client.handshake()
     with contextlib.suppress(httpx.HTTPError):
@@ -121,6 +122,9 @@ async def test_a_server_that_dies_within_a_call_is_named(
     assert f"session={(client.session or '')[:8]} tools/call fatal at http://127.0.0.1:{server.port}/mcp" in line
     await command(proxy, "mcp.session #1")
     assert await proxy.wait_log(rf"tools/call fatal: {words} \d")
+    await proxy.stop()
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [record["detail"] for record in records if record.get("lost")] == ["tools/call fatal"]
 
 
 async def test_records_go_to_standard_output(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,8 @@ from harness.exchange import Answer, Request, error, event, result, sse
 from harness.proxy import Mitmdump
 from harness.raw import RawClient
 from harness.sdk import Major, SdkClient
-from mcp_sessions.rules import schema
+from mcp_sessions.rules import baseline, schema
+from mcp_sessions.views import logged
 
 pytestmark = pytest.mark.real
 
@@ -218,6 +220,43 @@ async def test_the_wrapper_exits_with_a_status_of_its_own(
         assert "Traceback" not in output.decode()
     else:
         assert "MCP106" in output.decode()
+
+
+async def test_the_wrapper_fails_for_what_is_new_only(
+    scripted: StartScripted, raw_client: StartRaw, mitmdump: StartProxy, tmp_path: Path
+) -> None:
+    server = await scripted(careless)
+    log, recording, known = tmp_path / "mcp.jsonl", tmp_path / "live.mitm", tmp_path / "known.json"
+    proxy = await mitmdump(server.port, options={"mcp_log": log, "mcp_recover": "off"}, write=recording)
+    await careless_run(await raw_client(proxy.url))
+    await proxy.stop()
+    with log.open("rb") as lines:
+        known.write_text(baseline.written(logged.violations(lines)))
+    assert ID not in known.read_text()
+    places = json.loads(known.read_text())
+    entries = places["known"]
+    new = next(entry for entry in entries if entry["rule"] == "MCP305")
+    gone = {"rule": "MCP104", "call": "tools/call gone", "path": "/mcp"}
+    places["known"] = [gone, *(entry for entry in entries if entry != new)]
+    for text, status, said in (
+        (known.read_text(), 0, []),
+        (
+            json.dumps(places),
+            3,
+            [
+                "mcp: new: MCP305 prompts/list at /mcp (1)",
+                "mcp: stale, take it out of the baseline: MCP104 tools/call gone at /mcp",
+                f"mcp: exit status 3: mcp_fail_on is must, and such a violation was seen that is not in {known}",
+            ],
+        ),
+    ):
+        known.write_text(text)
+        options: dict[str, str | Path] = {"mcp_fail_on": "must", "mcp_baseline": known, "mcp_recover": "off"}
+        async with Mitmdump(read=recording, tool="mcp-mitmdump", script=None, options=options) as offline:
+            assert await offline.finished() == status, offline.process.report()
+        lines_said = [line for line in (*offline.log, *offline.process.errors) if "mcp: " in line]
+        told = [line[line.index("mcp: ") :] for line in lines_said]
+        assert [line for line in told if re.match(r"mcp: (new|stale|exit)", line)] == said
 
 
 @pytest.mark.parametrize("major", [1, 2])

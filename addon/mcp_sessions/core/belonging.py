@@ -191,7 +191,7 @@ class Belonging:
             x.session.note(x.finished_at, "broken off", f"{printable(x.what)}: {what}")
             self._reporter.changed(x.session)
         if x.verb == "POST":  # a stream that is opened by GET may end at any time
-            self._reporter.action(what, x, Weight.WARNING)
+            self._reporter.action(what, x, Weight.WARNING, lost=True)
 
     def _presume_lost(self, x: Exchange) -> Session:
         """A session that is lost and was opened before the proxy saw it, unless it is known by now."""

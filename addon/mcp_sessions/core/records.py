@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = 2
-"""Version 1 had no `time`."""
+SCHEMA_VERSION = 3
+"""Version 1 had no `time`, version 2 no `call` of a violation and no `lost` of an action."""
 
 
 class Weight(StrEnum):
@@ -76,6 +76,8 @@ class Violation(Record):
     level: str
     clause: str
     """Address of the clause; empty for a rule of practice."""
+    call: str = ""
+    """The request in two words, without its query: `tools/call echo`, `GET stream`; empty if it was none of one."""
     detail: str = ""
     times: int = 1
     """How often it was: one line stands for all that are beyond the first few of an exchange."""
@@ -108,6 +110,8 @@ class Action(Record):
     kind: Literal["action"] = "action"
     what: str
     detail: str = ""
+    lost: bool = False
+    """It is about a call that gets no answer from its server, through no fault of its client's."""
 
     def said(self) -> str:
         """`sent again client=… session=… tools/call echo at http://…`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from ..wire.jsonrpc import Kind
 from ..wire.text import printable
 from .client import Client, Connection
 from .exchange import Exchange
@@ -94,8 +95,8 @@ class Reporter:
         """A client changed."""
         self.tell(Change(at=self.now, what=what, client=client.label, detail=detail))
 
-    def action(self, what: str, x: Exchange, weight: Weight = Weight.INFO) -> None:
-        """The proxy did something about an exchange, or decided not to."""
+    def action(self, what: str, x: Exchange, weight: Weight = Weight.INFO, *, lost: bool = False) -> None:
+        """The proxy did something about an exchange, or decided not to; `lost`: so it gets no answer."""
         self.tell(
             Action(
                 at=self.now,
@@ -105,6 +106,7 @@ class Reporter:
                 endpoint=printable(x.endpoint, 200),
                 flow=x.id,
                 detail=printable(x.what),
+                lost=lost and x.kind is Kind.REQUEST,
                 weight=weight,
             ),
             x.connection,

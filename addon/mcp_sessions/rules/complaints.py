@@ -105,6 +105,7 @@ class Complaints:
                 party=rule.party,
                 level=rule.level_in(revision),
                 clause=rule.address(revision, detail.name if isinstance(detail, Part) else ""),
+                call=printable(x.what.partition("?")[0]) if x else "",
                 detail=detail,
                 times=times,
             ),

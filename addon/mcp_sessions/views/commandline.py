@@ -1,25 +1,89 @@
-"""`mcp-sessions sarif|rules|schema|fleet`: what is shown without mitmproxy running."""
+"""`mcp-sessions sarif|junit|baseline|rules|schema|fleet`: what is shown without mitmproxy running."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..rules.baseline import Baseline
+
+
+_known = click.option(
+    "--baseline",
+    metavar="KNOWN",
+    default="",
+    help="Leave out what this file of known violations has; say what is stale.",
+)
 
 
 @click.command
 @click.argument("file", metavar="FILE")
-def sarif(file: str) -> None:
+@_known
+def sarif(file: str, baseline: str) -> None:
     """Print the violations in FILE, which mcp_log has written, as SARIF 2.1.0."""
+    from .logged import unknown
     from .sarif import sarif as written
 
+    known = _read(baseline)
+    click.echo(_of(file, lambda lines: written(unknown(lines, known))))
+    _account(known)
+
+
+@click.command
+@click.argument("file", metavar="FILE")
+@_known
+@click.option(
+    "--fail-on",
+    type=click.Choice(["must", "should", "practice"]),
+    default="practice",
+    help="The level from which on a violation is a failure; default practice, which is all.",
+)
+def junit(file: str, baseline: str, fail_on: str) -> None:
+    """Print the violations in FILE, which mcp_log has written, as JUnit XML: a test case for each rule and endpoint."""
+    from ..rules import Level
+    from .junit import junit as written
+
+    known = _read(baseline)
+    click.echo(_of(file, lambda lines: written(lines, known, Level(fail_on.upper()))))
+    _account(known)
+
+
+@click.command
+@click.argument("file", metavar="FILE")
+def baseline(file: str) -> None:
+    """Print the violations in FILE, which mcp_log has written, as a baseline: from now on they are known.
+
+    What looks like an id or a token in a call or a path becomes *, so that the file may lie in a repository.
+    """
+    from ..rules.baseline import written
+    from .logged import violations
+
+    click.echo(_of(file, lambda lines: written(violations(lines))), nl=False)
+
+
+def _of(file: str, made: Callable[[Iterable[bytes]], str]) -> str:
+    """What is made of the lines of a file."""
     with open(file, "rb") as lines:
         try:
-            text = written(lines)
+            return made(lines)
         except ValueError as e:
             raise ValueError(f"{file}: {e}") from None
-    click.echo(text)
+
+
+def _read(file: str) -> Baseline:
+    from ..rules.baseline import Baseline
+
+    return Baseline.read(file) if file else Baseline()
+
+
+def _account(known: Baseline) -> None:
+    for place in known.stale:
+        click.echo(f"stale, take it out of the baseline: {place}", err=True)
 
 
 @click.command

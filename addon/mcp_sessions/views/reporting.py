@@ -13,6 +13,7 @@ from mitmproxy.log import ALERT
 from ..core.records import AnyRecord, Violation, Weight
 from ..proxy.failing import described
 from ..rules import Level
+from ..rules.baseline import Baseline
 from . import summary as outcome
 from .journal import Journal
 from .log import STANDARD_OUTPUT, EventLog, ours
@@ -30,6 +31,8 @@ class Reporting:
         self.journal = Journal()
         self.outcome = Outcome()
         self._log: EventLog | None = None
+        self._baseline = ""
+        """The file of what is known."""
         self._hangups = False
         """Whether SIGHUP is waited for."""
 
@@ -69,6 +72,19 @@ class Reporting:
         self._log = opened
         self._wait_for_hangups(opened is not None)
 
+    def expect(self, file: str) -> None:
+        """Take what stands in this file for known from now on.
+
+        Raises:
+            OptionsError: when it is no baseline.
+        """
+        if file != self._baseline:
+            try:
+                self.outcome.baseline = Baseline.read(os.path.expanduser(file)) if file else None
+            except ValueError as e:
+                raise exceptions.OptionsError(f"mcp_baseline: {e}") from None
+            self._baseline = file
+
     def _wait_for_hangups(self, wanted: bool) -> None:
         """Open the file anew on SIGHUP, as a rotation of logs asks for, unless that means the end of a terminal."""
         number = getattr(signal, "SIGHUP", None)
@@ -90,5 +106,9 @@ class Reporting:
         summary = self.outcome.summary()
         if summary:
             logger.log(ALERT, ours(summary))
+        compared = list(self.outcome.compared())
+        if compared:
+            logger.log(ALERT, ours("\n".join(compared)))
         if fail_on is not None and self.outcome.fails(fail_on):
-            outcome.FAILED.append(f"mcp_fail_on is {fail_on.lower()}, and such a violation was seen")
+            unknown = f" that is not in {self._baseline}" if self._baseline else ""
+            outcome.FAILED.append(f"mcp_fail_on is {fail_on.lower()}, and such a violation was seen{unknown}")

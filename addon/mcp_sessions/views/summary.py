@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..core.records import Violation
 from ..rules import Level, catalogue
+from ..rules.baseline import Baseline, Place
 from ..wire.text import counted
 
 VIOLATED = 3
@@ -20,7 +21,7 @@ BY_LIMIT = 1_000
 OTHERS = "others"
 
 SHOWN = 20
-"""Of those, how many are shown: who did most."""
+"""Of those, how many are shown: who did most. So are places that are new or stale."""
 
 
 @dataclass(slots=True)
@@ -30,6 +31,12 @@ class Outcome:
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     by: dict[str, Counter[str]] = field(default_factory=dict)
     """Rules by client, or by the address of the server."""
+    baseline: Baseline | None = None
+    """What is known."""
+    new: Counter[Place] = field(default_factory=Counter)
+    """What is not, by its place, if there is a baseline."""
+    _worst: Level | None = None
+    """Of all that is not known."""
 
     def add(self, violation: Violation) -> None:
         """Count a violation."""
@@ -38,10 +45,31 @@ class Outcome:
         if who not in self.by and len(self.by) >= BY_LIMIT:
             who = OTHERS
         self.by.setdefault(who or "unknown", Counter())[violation.rule] += violation.times
+        if self.baseline is not None:
+            if self.baseline.knows(violation):
+                return
+            place = Place.of(violation)
+            if place in self.new or len(self.new) < BY_LIMIT:
+                self.new[place] += violation.times
+        level = Level(violation.level)
+        if self._worst is None or level.weight > self._worst.weight:
+            self._worst = level
 
     def fails(self, level: Level | None) -> bool:
-        """Whether a violation of this level or above was seen."""
-        return level is not None and any(Level(seen).weight >= level.weight for _, seen, _ in self.counts)
+        """Whether a violation of this level or above was seen that is not known."""
+        return level is not None and self._worst is not None and self._worst.weight >= level.weight
+
+    def compared(self) -> Iterator[str]:
+        """What is new and what is stale by the baseline, line by line; nothing without one."""
+        if self.baseline is None:
+            return
+        for what, places in (
+            ("new", [f"{place} ({times})" for place, times in self.new.most_common()]),
+            ("stale, take it out of the baseline", list(map(str, self.baseline.stale))),
+        ):
+            yield from (f"{what}: {place}" for place in places[:SHOWN])
+            if len(places) > SHOWN:
+                yield f"{what}: {len(places) - SHOWN} more"
 
     def summary(self) -> str:
         """A table by rule and party, and one by who did it, each with the most frequent first; empty if nothing was."""

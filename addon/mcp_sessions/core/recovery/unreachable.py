@@ -104,7 +104,9 @@ class Unreachable:
         """The connect for a request was refused: wait, be answered in the server's place, or go mitmproxy's way."""
         if x.hung_up or not self._concerns(x, problem):
             if self._forget(x) is not None:
-                self._reporter.action("waits no longer: something else is wrong with its server", x, Weight.WARNING)
+                self._reporter.action(
+                    "waits no longer: something else is wrong with its server", x, Weight.WARNING, lost=True
+                )
             return PASS
         held = self._held.get(x.id) or self._late.get(x.id)
         if held is None:
@@ -183,7 +185,7 @@ class Unreachable:
         if overall >= self.patience.overall or self._counts[whose] >= self.patience.per_session:
             if not self._full_said:
                 self._full_said = True
-                self._reporter.action("does not wait: too many wait already for a server", x, Weight.WARNING)
+                self._reporter.action("does not wait: too many wait already for a server", x, Weight.WARNING, lost=True)
             return None
         self._counts[whose] += 1
         held = self._held[x.id] = Held(x, self._reporter.now + self.policy.recover_timeout, problem, whose)
@@ -213,7 +215,7 @@ class Unreachable:
 
     def _give_up(self, held: Held) -> Decision:
         self._forget(held.x)
-        self._reporter.action("waits no longer: its server was not reached in time", held.x, Weight.WARNING)
+        self._reporter.action("waits no longer: its server was not reached in time", held.x, Weight.WARNING, lost=True)
         return self._answer(held.x, held.problem, self.policy.recover_timeout)
 
     def _answer(self, x: Exchange, problem: str, waited: float) -> Reply:
