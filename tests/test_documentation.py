@@ -14,6 +14,7 @@ PAGES = {
     "README.md": ["options", "commands", "executable"],
     "docs/architecture.md": ["client", "server", "words", "recovery", "delete", "dialects"],
     "docs/coverage.md": ["coverage", "clauses"],
+    "docs/telemetry.md": ["metrics"],
 }
 
 

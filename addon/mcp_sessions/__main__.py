@@ -122,11 +122,13 @@ def generated(text: str) -> str:
     from .views.commands import Commands
     from .views.diagrams import diagrams
     from .views.readme import commands, filled, options
+    from .views.telemetry.metrics import table
 
     shown = [f"| `{NAME} {name}` | {row.about} |" for name, row in COMMANDS.items() if not row.hidden]
     executable = "\n".join(["| command | what it does |", "|---|---|", *shown]) + "\n"
     parts = {"options": options(Settings), "commands": commands(Commands, Recordings), **diagrams()}
-    return filled(text, {**parts, "executable": executable, "coverage": figures(), "clauses": tables()})
+    parts |= {"executable": executable, "coverage": figures(), "clauses": tables(), "metrics": table()}
+    return filled(text, parts)
 
 
 def main(arguments: Sequence[str] | None = None, name: str = NAME) -> int:

@@ -70,6 +70,7 @@ class McpSessions:
             keep=lambda session, keep: self._do_for(session, lambda: self.core.keep(session, keep, clock.now())),
             export=self.recordings.write,
             refresh=_refresh,
+            waiting=lambda: self.effects.waiting,
         )
         self.views: list[View] = []
         self.keeping: Keeping | None = None
@@ -168,7 +169,7 @@ class McpSessions:
     def _apply(self) -> None:
         """Hand the settings to whoever is concerned."""
         chosen = self.settings
-        self.shown.status = chosen.mcp_status
+        self.shown.status, self.shown.metrics = chosen.mcp_status, chosen.mcp_metrics
         self.recordings.redact = chosen.mcp_redact
         self.identifying.enable(chosen.mcp_identify == "on")
         self.exchanges.body_limit = chosen.body_limit
@@ -180,6 +181,8 @@ class McpSessions:
         self.core.configure(chosen.policy, clock.now())
         if self._running:
             self.effects.fetch()
+            for view in self.views:
+                view.configured()
         self._connect_late(possible=self._uninstall is not None or not self._running)
 
     def _connect_late(self, *, possible: bool) -> None:

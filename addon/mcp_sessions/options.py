@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 from mitmproxy import flowfilter
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.flow import Flow
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from .core.policy import Policy
@@ -20,9 +20,19 @@ from .rules.entries import Level, catalogue
 from .store import FILE
 from .store.redis import Address, is_address
 from .store.redis.seal import read_key
+from .views.telemetry.address import ListenAt
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+_READ: dict[str, Callable[[str], object]] = {
+    "mcp_filter": flowfilter.parse,
+    "mcp_ledger": lambda value: is_address(value) and Address.parse(value),
+    "mcp_ledger_key": read_key,
+    "mcp_metrics": ListenAt.parse,
+}
+"""What reads a value, for the error that it raises if it can't. What is empty is not read."""
 
 
 class Settings(BaseModel):
@@ -132,6 +142,11 @@ class Settings(BaseModel):
         description="Store credentials in a shared ledger, encrypted with what is in this file, or in a variable of "
         "the environment (env:NAME), so that another proxy can end the sessions of one that died.",
     )
+    mcp_metrics: str = Field(
+        "",
+        description="Serve figures for Prometheus at http://HOST:PORT/metrics (and /healthz), such as "
+        "127.0.0.1:9464; see docs/telemetry.md.",
+    )
     mcp_redact: Sequence[str] = Field(
         (),
         description="What else is secret in an export: header names, JSON paths ($.params.arguments.name), patterns "
@@ -150,25 +165,11 @@ class Settings(BaseModel):
             named(values)
         return tuple(values)
 
-    @field_validator("mcp_ledger_key")
+    @field_validator(*_READ)
     @classmethod
-    def _is_key(cls, value: str) -> str:
-        if value:
-            read_key(value)
-        return value
-
-    @field_validator("mcp_ledger")
-    @classmethod
-    def _is_ledger(cls, value: str) -> str:
-        if is_address(value):
-            Address.parse(value)
-        return value
-
-    @field_validator("mcp_filter")
-    @classmethod
-    def _is_filter(cls, value: str) -> str:
-        if value:
-            flowfilter.parse(value)
+    def _can_be_read(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.field_name:
+            _READ[info.field_name](value)
         return value
 
     @field_validator("mcp_body_limit")

@@ -403,8 +403,8 @@ class CoreMachine(RuleBasedStateMachine):
         if not hasattr(self, "sent"):
             return
         ledger = self.world.core.ledger
-        assert ledger.tally.total() == len(ledger.sessions)
-        assert all(ledger.tally[session.state] >= 1 for session in ledger.sessions.values())
+        assert ledger.tally.states.total() == len(ledger.sessions)
+        assert all(ledger.tally.states[session.state] >= 1 for session in ledger.sessions.values())
         assert ledger.streams == sum(len(session.streams) for session in ledger.sessions.values())
 
     def teardown(self) -> None:

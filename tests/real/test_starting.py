@@ -52,6 +52,7 @@ WRONG = {
         "mcp: there is no option mcp_xyzzy; mcp-mitmdump --options lists those that there are",
     ),
     "no such choice": (["mcp_end=lgo"], "mcp: mcp_end takes on, log or off, not 'lgo': did you mean log?"),
+    "no address": (["mcp_metrics=9464"], "mcp: mcp_metrics: '9464' is not HOST:PORT, such as 127.0.0.1:9464"),
     "out of range": (["mcp_recover_timeout=0"], "mcp: mcp_recover_timeout should be greater than or equal to 1, not 0"),
 }
 

@@ -22,6 +22,7 @@ from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
 from .session import ID_LIMIT, Session, packed
 from .states import ClientSide, Trigger
+from .tally import Found
 
 CROWDED_EVERY = 60.0
 """Seconds between two complaints that there are too many sessions."""
@@ -225,6 +226,7 @@ class Belonging:
         if before is not None:
             self._ledger.evict(before)
         self._ledger.open(session, self._reporter.now, (x.client.host, x.credentials))
+        self._ledger.tally.found[Found.OPENED if x.is_initialize else Found.FIRST_SEEN] += 1
         self.use(session, x)
         x.opened = session
         session.note(self._reporter.now, "opened", f"by {x.client.label}", session.state)

@@ -37,6 +37,7 @@ from .reporter import Reporter
 from .senders import Senders
 from .session import Session
 from .states import ServerSide, Trigger
+from .tally import Found
 
 NO_HEAD = Head()
 
@@ -58,7 +59,7 @@ class Core:
         self._belonging = Belonging(self.ledger, self.claims, reporter, self.ending)
         self._recovery = Recovery(policy, self.ledger, reporter, self._observer, self._outbox, self.ending)
         self._recovery.shaking.accepted = self._belonging.accepted
-        self._unreachable = Unreachable(policy, reporter, self._outbox)
+        self._unreachable = Unreachable(policy, reporter, self._outbox, self.ledger.tally)
 
     # What the shell asks after every input
 
@@ -378,6 +379,7 @@ class Core:
         new = [session for session in sessions if not self.ledger.stands(session)]  # a client may have been faster
         for session in new:
             self.ledger.open(session, now, session.whose)
+            self.ledger.tally.found[Found.ADOPTED] += 1
         self.ending.adopt(new, gone)
         return new
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +9,8 @@ from .bounded import make_room, vouch, with_one, without
 from .client import Client, ClientKey, Connection
 from .place import Place
 from .session import REPLACED_LIMIT, Endpoint, Session, Whose
-from .states import ClientSide, State, Trigger
+from .states import ClientSide, Trigger
+from .tally import Tally
 
 SESSION_LIMIT = 200_000
 CLIENT_LIMIT = 200_000
@@ -30,8 +30,8 @@ class Ledger:
     clients: dict[ClientKey, Client] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     endpoints: dict[Endpoint, Place] = field(default_factory=dict)
-    tally: Counter[State] = field(default_factory=Counter)
-    """Sessions by how they stand."""
+    tally: Tally = field(default_factory=Tally)
+    """What has happened to all sessions there were, counted."""
     recovered: int = 0
     """Recoveries, of sessions that are still known."""
     streams: int = 0
@@ -148,7 +148,7 @@ class Ledger:
         session.endpoint = place.endpoint  # one object for all
         place.enter(session, whose)
         self.sessions[session.number] = session
-        self.tally[session.state] += 1
+        self.tally.states[session.state] += 1
         self.recovered += session.recoveries
         self._sort(session)
 
@@ -162,10 +162,11 @@ class Ledger:
             session.note(now, trigger.value, detail)
         else:
             session.note(now, trigger.value, detail, following.word)
+        self.tally.fired(trigger, before, following)
         if session.number in self.sessions:
             if before.word is not following.word:
-                self.tally[before.word] -= 1
-                self.tally[following.word] += 1
+                self.tally.states[before.word] -= 1
+                self.tally.states[following.word] += 1
             if before.server is not following.server or before.client is not following.client:
                 self._sort(session)
         return True
@@ -272,7 +273,7 @@ class Ledger:
 
     def _unindex(self, session: Session) -> None:
         self.sessions.pop(session.number, None)
-        self.tally[session.state] -= 1
+        self.tally.states[session.state] -= 1
         self.recovered -= session.recoveries
         self.streams -= len(session.streams)
         self._over.pop(session, None)

@@ -314,6 +314,30 @@ class Why(StrEnum):
     UNKNOWN = "unknown"
 
 
+class WhyNot(StrEnum):
+    """Why a lost session was not brought back: a handshake has failed, or none was begun for a refused call."""
+
+    OFF = "off"  # the user does not want it
+    NOT_THE_SESSION = "not about the session"  # what was refused can't be mended by a new one
+    NOT_USED = "not used"  # its client has ended it, or is gone
+    NOT_REPEATABLE = "not repeatable"
+    TOO_OFTEN = "too often"
+    TOO_MANY_WAIT = "too many wait"
+    BACKOFF = "backoff"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    TOO_LATE = "too late"
+    ELSEWHERE = "elsewhere"  # another proxy shakes hands, or knows that the client has ended it
+    INTERRUPTED = "interrupted"
+
+
+class Failure(NamedTuple):
+    """Why a handshake has failed: as for `Reason`."""
+
+    kind: WhyNot
+    text: str
+
+
 class Reason(NamedTuple):
     """A reason: its kind, by which things are decided, and a text, which is for people alone."""
 

@@ -71,6 +71,11 @@ class Effects:
         self.patience = 120.0
         """Seconds that an exchange is kept waiting at most."""
 
+    @property
+    def waiting(self) -> int:
+        """How many exchanges are kept waiting."""
+        return len(self._waiting)
+
     def fetch(self) -> None:
         """Carry out what has come about, and set the timer."""
         self._fetched.set()

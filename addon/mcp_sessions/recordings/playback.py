@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import http
 
@@ -86,7 +86,7 @@ class Playback:
             {**read.clients, **live.clients},
             {**read.connections, **live.connections},
             {**read.endpoints, **live.endpoints},
-            read.tally + live.tally,
+            replace(live.tally, states=read.tally.states + live.tally.states),
             read.recovered + live.recovered,
             read.streams + live.streams,
             read.clients_gone + live.clients_gone,

@@ -42,8 +42,12 @@ class Shown:
     """Write flows to a file of this name, without secrets; raises ValueError or OSError if it can't be done."""
     refresh: Callable[[http.HTTPFlow], None]
     """Let mitmproxy's own views draw a flow again."""
+    waiting: Callable[[], int] = lambda: 0
+    """How many calls are kept waiting."""
     status: str = "auto"
     """How the user wants the status line: `auto`, `on` or `off`."""
+    metrics: str = ""
+    """Where the user wants figures to be served for Prometheus; empty for nowhere."""
     page: str = ""
     """Where the page is, once there is one."""
     watchers: list[Watcher] = field(default_factory=list)
@@ -78,6 +82,13 @@ class View:
 
     def running(self) -> None:
         """Mitmproxy is up, with all that it consists of."""
+
+    def configured(self) -> None:
+        """The options have changed while mitmproxy runs.
+
+        Raises:
+            OptionsError: when what they ask for can't be done; one line.
+        """
 
     def done(self) -> None:
         """Leave mitmproxy as it was found."""

@@ -9,9 +9,10 @@ from .footer import Footer
 from .live import LiveStreams
 from .shown import Shown, View
 from .status import Status
+from .telemetry.view import Telemetry
 from .web import WebPage
 
-VIEWS: list[type[View]] = [ContentViews, LiveStreams, FlowLists, Footer, Status, Commands, WebPage]
+VIEWS: list[type[View]] = [ContentViews, LiveStreams, FlowLists, Footer, Status, Commands, WebPage, Telemetry]
 """In the order in which they are made, start and end."""
 
 

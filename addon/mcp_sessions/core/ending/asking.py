@@ -147,6 +147,10 @@ class Asking:
             unless_elsewhere=likely,
         )
         self._outbox.send(request, deletion)
+        if deletion.reason.kind is Why.PROCESS_GONE and deletion.attempt == 1:
+            ends = [owner.gone_at for owner in session.owners if owner.gone_at is not None]
+            if ends:
+                self._ledger.tally.exit.add(self._reporter.now - max(ends))
 
     def sent(self, deletion: Deletion, outcome: Outcome) -> None:
         """A DELETE was answered, or could not be delivered."""
@@ -171,6 +175,7 @@ class Asking:
             state = deletion.fire(DeleteTrigger.AGAIN if seconds is not None else DeleteTrigger.EXHAUSTED)
         else:
             state = deletion.fire(row.came)
+        self._ledger.tally.deletes[state] += 1
         if state is DeleteState.UNSUPPORTED and place.ends_sessions:
             place.ends_sessions = False
             self._reporter.change(session, "not asked again", f"{why}: {UNSUPPORTED}")
@@ -200,6 +205,7 @@ class Asking:
         elif deletion.state is DeleteState.GIVEN_UP:
             why = f"{why}, {deletion.attempt} times"
         if self._ledger.fire(session, Trigger.PROXY_DELETE_FAILED, self._reporter.now, why):
+            self._ledger.tally.stuck[OUTCOMES[deletion.state]] += 1
             session.reason, session.outcome = deletion.reason, Reason(OUTCOMES[deletion.state], why)
             self._reporter.change(session, "not ended", why, weight=Weight.WARNING)
 

@@ -250,6 +250,7 @@ class Ending:
         session.outcome = None
         if trigger is Trigger.DELETE_DONE:
             session.reason = Reason(Why.CLIENT_DELETE, detail)
+        self._ledger.tally.ended[session.reason.kind if session.reason else Why.UNKNOWN] += 1
         self._ledger.silent(session)
         self.evidence.forget(session)
         self._over(session)

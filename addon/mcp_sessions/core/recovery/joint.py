@@ -7,10 +7,11 @@ from collections.abc import Callable
 from ..decisions import Counsel, Matter
 from ..session import Session
 from ..sharing import Sharing, is_newer
+from ..states import Failure, WhyNot
 from .attempts import Attempt
 
 BUSY = "another proxy shakes hands, and does not come to an end"
-LEFT = "its client has ended it through another proxy"
+LEFT = Failure(WhyNot.ELSEWHERE, "its client has ended it through another proxy")
 
 
 class Joint:
@@ -26,7 +27,7 @@ class Joint:
         attempt: Attempt,
         patience: float,
         go: Callable[[Attempt], None],
-        settled: Callable[[Attempt, str | None], None],
+        settled: Callable[[Attempt, Failure | None], None],
     ) -> None:
         """Have `go` called once this proxy may shake hands; or `settled`, with a reason if there is no new session."""
 
@@ -41,7 +42,7 @@ class Joint:
             elif counsel.granted or counsel.alone:
                 go(attempt)
             else:
-                settled(attempt, counsel.problem or BUSY)
+                settled(attempt, Failure(WhyNot.ELSEWHERE, counsel.problem or BUSY))
 
         if not self._sharing.ask(Matter.HANDSHAKE, attempt.session, advised, patience):
             go(attempt)

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ..session import Session
-from ..states import RECOVERY, RecoveryState, RecoveryTrigger
+from ..states import RECOVERY, RecoveryState, RecoveryTrigger, WhyNot
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ ASKED = 64
 
 class GaveUp(Exception):
     """No recovery is tried; the text says why."""
+
+    def __init__(self, kind: WhyNot, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 @dataclass(slots=True, eq=False)
@@ -127,9 +131,9 @@ class Troubles:
             trouble.fire(RecoveryTrigger.WAITED)
         if trouble.state is RecoveryState.BACKOFF:
             why = f"{trouble.failures} handshakes failed" if trouble.failures else "it keeps dying at its first use"
-            raise GaveUp(f"{why}; next attempt in {trouble.until - now:.1f} s")
+            raise GaveUp(WhyNot.BACKOFF, f"{why}; next attempt in {trouble.until - now:.1f} s")
         if len(trouble.recoveries) >= self.limits.recoveries_per_minute and now - trouble.recoveries[0] < MINUTE:
-            raise GaveUp(f"brought back {len(trouble.recoveries)} times within a minute")
+            raise GaveUp(WhyNot.TOO_OFTEN, f"brought back {len(trouble.recoveries)} times within a minute")
         trouble.fire(RecoveryTrigger.BEGUN)
 
     def begin_by_hand(self, session: Session) -> None:

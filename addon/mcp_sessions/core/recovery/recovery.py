@@ -29,7 +29,8 @@ from ..policy import Policy
 from ..records import Weight
 from ..reporter import Reporter
 from ..session import Session
-from ..states import ClientSide, ServerSide, Trigger
+from ..states import ClientSide, Failure, ServerSide, Trigger, WhyNot
+from ..tally import BY_STATUS, Wait
 from .attempts import Attempt
 from .dialects import Reading
 from .handshake import Step
@@ -74,6 +75,7 @@ class Recovery:
         if len(attempt.waiting) >= self.limits.waiting_per_session:
             return None
         attempt.waiting[x.id] = (x, None)
+        self._ledger.tally.held[Wait.RECOVERING] += 1
         return HOLD
 
     def lost(self, session: Session, x: Exchange, reading: Reading) -> Decision:
@@ -81,17 +83,25 @@ class Recovery:
         try:
             decision, begun = self._refused(session, x, reading)
         except GaveUp as e:
+            self._ledger.tally.not_recovered[e.kind] += 1
             if x.generation == session.generation:  # what an older one was told says nothing of this one
-                self._ledger.fire(session, Trigger.REFUSED, self._reporter.now, reading.reason)
+                self._fire_lost(session, reading)
                 self._observer.told_lost(session, self._reporter.now)
             self._reporter.change(session, "lost", f"{reading.reason}; not brought back: {e}", x, Weight.WARNING)
             # What may be the answer itself is given to the client: it must not think that nothing was done.
             return Deliver(original=x.attempts > 0 and (reading.unprocessed or x.verb == "GET"))
+        if decision is HOLD:
+            self._ledger.tally.held[Wait.REFUSED] += 1
         if begun:
+            self._fire_lost(session, reading)
             self._begin(session, reading.reason, x)
         elif isinstance(decision, Deliver):
             return Deliver(original=x.attempts > 0)
         return decision
+
+    def _fire_lost(self, session: Session, reading: Reading) -> None:
+        if self._ledger.fire(session, Trigger.REFUSED, self._reporter.now, reading.reason):
+            self._ledger.tally.lost[reading.dialect or BY_STATUS] += 1
 
     def _refused(self, session: Session, x: Exchange, reading: Reading) -> tuple[Decision, bool]:
         """What becomes of a refused request, and whether a handshake is to begin for it.
@@ -100,12 +110,12 @@ class Recovery:
             GaveUp: when no recovery is tried; the client gets the server's answer.
         """
         if self.policy.recover == "off":
-            raise GaveUp("mcp_recover is off")
+            raise GaveUp(WhyNot.OFF, "mcp_recover is off")
         if not reading.unprocessed:
             if x.attempts:
-                raise GaveUp("the new session says the same: it is not about the session")
+                raise GaveUp(WhyNot.NOT_THE_SESSION, "the new session says the same: it is not about the session")
             if session.answered > x.answered_before and x.generation == session.generation:
-                raise GaveUp("the session has answered meanwhile")
+                raise GaveUp(WhyNot.NOT_THE_SESSION, "the session has answered meanwhile")
         at_first_use = session.generation > 0 and session.answered == session.answered_before
         alive = session.standing.server is ServerSide.ALIVE
         if at_first_use and x.generation == session.generation and alive:
@@ -117,18 +127,18 @@ class Recovery:
                     "not brought back for a while: it was lost again and again at its first use", x, Weight.WARNING
                 )
         if not _recoverable(session):
-            raise GaveUp(f"the session is {session.state}")
+            raise GaveUp(WhyNot.NOT_USED, f"the session is {session.state}")
         what = treatment(x, self.policy.recover, unprocessed=reading.unprocessed)
         if what is Treatment.LEAVE:
-            raise GaveUp("not a request that can be sent again")
+            raise GaveUp(WhyNot.NOT_REPEATABLE, "not a request that can be sent again")
         if what is Treatment.DROP:
             return Reply(202), False
         if x.attempts >= self.limits.attempts_per_exchange:
-            raise GaveUp(f"sent {x.attempts} times already")
+            raise GaveUp(WhyNot.TOO_OFTEN, f"sent {x.attempts} times already")
         attempt = self.attempts.get(session)
         if attempt is not None:
             if len(attempt.waiting) >= self.limits.waiting_per_session:
-                raise GaveUp(f"{len(attempt.waiting)} requests wait already")
+                raise GaveUp(WhyNot.TOO_MANY_WAIT, f"{len(attempt.waiting)} requests wait already")
             attempt.waiting[x.id] = (x, what)
             return HOLD, False
         if x.generation < session.generation:
@@ -189,6 +199,7 @@ class Recovery:
             raise ValueError(f"session {session.label} is being brought back already")
         self._troubles.begin_by_hand(session)
         self._attempt(session, session.url, session.fields)
+        self._ledger.fire(session, Trigger.REFUSED, self._reporter.now, "by hand")
         self._begin(session, "by hand", None)
 
     def _attempt(self, session: Session, url: str, carried: h.Fields, x: Exchange | None = None) -> Attempt:
@@ -198,9 +209,7 @@ class Recovery:
         return attempt
 
     def _begin(self, session: Session, why: str, x: Exchange | None) -> None:
-        now = self._reporter.now
-        self._ledger.fire(session, Trigger.REFUSED, now, why)
-        self._ledger.fire(session, Trigger.HANDSHAKE, now)
+        self._ledger.fire(session, Trigger.HANDSHAKE, self._reporter.now)
         if x is None:
             self._reporter.change(session, "initialized anew", why)
         else:
@@ -211,7 +220,7 @@ class Recovery:
         """A message of a handshake was answered, or was not."""
         self.shaking.sent(step, outcome)
 
-    def _ended(self, attempt: Attempt, why_not: str | None) -> None:
+    def _ended(self, attempt: Attempt, why_not: Failure | None) -> None:
         if why_not is None:
             self._succeeded(attempt)
         else:
@@ -223,6 +232,7 @@ class Recovery:
         session, now = attempt.session, self._reporter.now
         self._ledger.fire(session, Trigger.RECOVERED, now)
         self._ledger.recovered_once(session)
+        self._ledger.tally.recovery.add(now - attempt.since)
         session.answered_before = session.answered
         often = self._troubles.recovered(session, now)
         sent_again = []
@@ -246,8 +256,9 @@ class Recovery:
             )
         self._ending.check(session)  # its client may be gone by now
 
-    def _failed(self, attempt: Attempt, why: str) -> None:
-        session, now = attempt.session, self._reporter.now
+    def _failed(self, attempt: Attempt, failure: Failure) -> None:
+        session, now, why = attempt.session, self._reporter.now, failure.text
+        self._ledger.tally.not_recovered[failure.kind] += 1
         self._ledger.fire(session, Trigger.NOT_RECOVERED, now, why)
         self._troubles.failed(session, now)
         for x, what in attempt.waiting.values():

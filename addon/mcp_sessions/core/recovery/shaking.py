@@ -14,7 +14,7 @@ from ..outbox import Outbox
 from ..records import Weight
 from ..reporter import Reporter
 from ..session import Endpoint, Session, packed
-from ..states import RecoveryState, RecoveryTrigger
+from ..states import Failure, RecoveryState, RecoveryTrigger, WhyNot
 from . import handshake
 from .attempts import Attempt, Attempts
 from .handshake import Step
@@ -36,7 +36,7 @@ class Shaking:
         reporter: Reporter,
         outbox: Outbox,
         ending: Ending,
-        ended: Callable[[Attempt, str | None], None],
+        ended: Callable[[Attempt, Failure | None], None],
     ) -> None:
         """`ended` is told of each that is over, and why it failed; of those that have worked, None."""
         self.limits = limits
@@ -80,7 +80,7 @@ class Shaking:
         self.attempts.time(attempt)
         self._joint.begin(attempt, left, self._open, self._settled)
 
-    def _settled(self, attempt: Attempt, why_not: str | None) -> None:
+    def _settled(self, attempt: Attempt, why_not: Failure | None) -> None:
         """Another proxy has brought the session back, or this one may not."""
         if why_not is None:
             self._enter_ledger(attempt)
@@ -143,7 +143,8 @@ class Shaking:
         if opened.session_id is None or opened.result is None:
             session.note(self._reporter.now, "handshake failed", opened.problem)
             # From credentials that were refused nothing follows for others.
-            self._end(attempt, opened.problem, for_all=outcome.status not in (401, 403))
+            kind = WhyNot.UNREACHABLE if outcome.status is None else WhyNot.REFUSED
+            self._end(attempt, Failure(kind, opened.problem), for_all=outcome.status not in (401, 403))
             return
         for difference in handshake.differences(session.answer, opened.result, session.revision):
             self._reporter.change(session, "finds its server changed", difference, weight=Weight.WARNING)
@@ -193,14 +194,14 @@ class Shaking:
         else:
             self._end(attempt)
 
-    def _end(self, attempt: Attempt, why_not: str | None = None, *, for_all: bool = True) -> None:
+    def _end(self, attempt: Attempt, why_not: Failure | None = None, *, for_all: bool = True) -> None:
         """A handshake has worked, or failed in a way that says something of all others at its server."""
         endpoint = attempt.session.endpoint
         if why_not is None:
             self.storms.succeeded(attempt, self._reporter.now)
         elif for_all and attempt.begun is not None and attempt.session.number in self._ledger.sessions:
             self.storms.failed(endpoint, attempt.begun, self._reporter.now)
-        self._take_off(attempt, why_not or "")
+        self._take_off(attempt, why_not.text if why_not else "")
         self._ended(attempt, why_not)
         self._next_turns(endpoint)
 
@@ -214,12 +215,12 @@ class Shaking:
         self._take_off(attempt)
         self._next_turns(attempt.session.endpoint)
 
-    def _cut_short(self, attempt: Attempt, why: str, *, for_all: bool = True) -> None:
+    def _cut_short(self, attempt: Attempt, why: Failure, *, for_all: bool = True) -> None:
         """A handshake comes to no end: what is done by now has to do."""
         if attempt.committing:
             self._end(attempt)
         elif self._troubles.of(attempt.session).state is RecoveryState.RESTORING:
-            self._not_restored(attempt.session, why)
+            self._not_restored(attempt.session, why.text)
             self._complete(attempt)
         else:
             self._end(attempt, why, for_all=for_all)
@@ -227,7 +228,7 @@ class Shaking:
     def interrupted(self, why: str) -> None:
         """Whoever sent the messages does so no more: what was under way has failed, or is done as far as it was."""
         for attempt in sorted(self.attempts.values(), key=lambda one: one.begun is not None):  # none takes a turn now
-            self._cut_short(attempt, why, for_all=False)
+            self._cut_short(attempt, Failure(WhyNot.INTERRUPTED, why), for_all=False)
 
     def timer(self) -> None:
         """Look at those whose time has come."""
@@ -241,7 +242,8 @@ class Shaking:
                 else:
                     self._open(attempt)
             elif attempt.begun is None:
-                self._end(attempt, "its turn did not come in time")
+                self._end(attempt, Failure(WhyNot.TOO_LATE, "its turn did not come in time"))
             else:
                 restoring = self._troubles.of(attempt.session).state is RecoveryState.RESTORING
-                self._cut_short(attempt, "it takes too long" if restoring else "not answered in time")
+                why = "it takes too long" if restoring else "not answered in time"
+                self._cut_short(attempt, Failure(WhyNot.TOO_LATE, why))

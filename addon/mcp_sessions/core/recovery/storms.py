@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..session import Endpoint
+from ..states import WhyNot
 from .attempts import Attempt, Attempts
 from .limits import GaveUp, Limits
 
@@ -60,7 +61,7 @@ class Storms:
         """
         storm = self._storms.get(endpoint)
         if storm is not None and len(storm.waiting) >= self.limits.waiting_per_endpoint:
-            raise GaveUp(f"{len(storm.waiting)} sessions wait for a handshake already")
+            raise GaveUp(WhyNot.TOO_MANY_WAIT, f"{len(storm.waiting)} sessions wait for a handshake already")
 
     def enter(self, attempt: Attempt) -> None:
         """An attempt waits for its turn."""

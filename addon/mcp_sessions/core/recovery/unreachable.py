@@ -28,6 +28,7 @@ from ..outbox import Outbox, sooner
 from ..policy import Policy
 from ..records import Weight
 from ..reporter import Reporter
+from ..tally import Tally, Wait
 
 PASSING = re.compile(
     r"\[(Errno (111|61|110|60|113|65|101|51|104|54|-2|-3|-5|8)|WinError (1225|1231|1232|10060|10061|10065))\]"
@@ -88,11 +89,14 @@ class Outage:
 class Unreachable:
     """Who waits for a server. The time is the reporter's."""
 
-    def __init__(self, policy: Policy, reporter: Reporter, outbox: Outbox, patience: Patience | None = None) -> None:
+    def __init__(
+        self, policy: Policy, reporter: Reporter, outbox: Outbox, tally: Tally, patience: Patience | None = None
+    ) -> None:
         self.patience = patience or Patience()
         self.policy = policy
         self._reporter = reporter
         self._outbox = outbox
+        self._tally = tally
         self._outages: dict[tuple[str, int], Outage] = {}
         self._held: dict[str, Held] = {}  # the first that came is the first whose time is over
         self._late: dict[str, Held] = {}
@@ -188,6 +192,7 @@ class Unreachable:
                 self._reporter.action("does not wait: too many wait already for a server", x, Weight.WARNING, lost=True)
             return None
         self._counts[whose] += 1
+        self._tally.held[Wait.UNREACHABLE] += 1
         held = self._held[x.id] = Held(x, self._reporter.now + self.policy.recover_timeout, problem, whose)
         self._reporter.action("waits: its server can't be reached", x, Weight.WARNING)
         return held

@@ -1,0 +1,85 @@
+"""Figures for others: a real Prometheus collects them under load, and they are the server's own to the last one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+
+import pytest
+
+from conftest import StartProxy, StartScripted
+from harness.environments import PEERS
+from harness.mini_mcp import MiniMcp
+from harness.process import Process
+from harness.prometheus import Prometheus
+from harness.proxy import Mitmdump
+
+pytestmark = pytest.mark.real
+
+MANY, DELETED = 500, 100
+"""Sessions, and those of them that their client ends itself."""
+
+
+async def metrics_of(proxy: Mitmdump) -> str:
+    """Where a proxy with `mcp_metrics=127.0.0.1:0` serves its figures."""
+    return (await proxy.wait_log(r"mcp: metrics at http://([\d.:]+)/metrics"))[1]
+
+
+async def test_the_figures_are_those_of_the_server(scripted: StartScripted, mitmdump: StartProxy) -> None:
+    mini = MiniMcp()
+    server = await scripted(mini)
+    proxy = await mitmdump(server.port, options={"mcp_metrics": "127.0.0.1:0"})
+    target = await metrics_of(proxy)
+    client = Process([sys.executable, PEERS / "many_sessions.py", str(proxy.port)], stdin=True)
+
+    async def do(command: str) -> None:
+        start = len(client.lines)
+        await client.write(command)
+        await client.wait_line("^= ", 60, start=start)
+
+    async with Prometheus(target) as prometheus, client:
+        await client.wait_line("^READY", 20)
+        await do(f"open {MANY}")
+        await do("call")
+        mini.forget()
+        await do("call")
+        await do(f"delete {DELETED}")
+        await client.kill()
+        await prometheus.until('sum(mcp_sessions{state="closed"})', MANY)
+        # The ids of the first generation are deleted, too, after those that were in use.
+        await prometheus.until("sum(mcp_deletes_total)", MANY - DELETED + MANY, 30)
+
+        statuses = Counter((seen.method, seen.rpc, seen.status) for seen in server.seen)
+        deletes = Counter(seen.status for seen in server.requests("DELETE"))
+        opened, lost = MANY, statuses["POST", "tools/call", 404]
+        recovered = statuses["POST", "initialize", 200] - MANY
+        assert len(mini.ended) == MANY
+        assert deletes == {200: MANY, 404: MANY}, "those of the first generation are forgotten"
+
+        async def figures(metric: str, *labels: str) -> dict[tuple[str, ...], float]:
+            return await prometheus.figures(metric, *labels)
+
+        assert await figures("mcp_sessions", "state") == {("closed",): len(mini.ended)}
+        assert await figures("mcp_sessions_opened_total", "how") == {("opened",): opened}
+        assert await figures("mcp_sessions_lost_total", "dialect") == {("404",): lost}
+        assert await figures("mcp_sessions_recovered_total") == {(): recovered}
+        assert await figures("mcp_recovery_seconds_count") == {(): recovered}
+        assert await figures("mcp_sessions_not_recovered_total", "why") == {}
+        assert await figures("mcp_sessions_ended_total", "evidence", "why") == {
+            ("certain", "process_gone"): MANY - DELETED,
+            ("none", "client_delete"): DELETED,
+        }
+        assert await figures("mcp_exit_to_delete_seconds_count") == {(): MANY - DELETED}
+        assert await figures("mcp_deletes_total", "result") == {("done",): deletes.total() - DELETED}
+        assert await figures("mcp_calls_held_total", "why") == {("refused",): lost}
+        assert await figures("mcp_calls_waiting") == {}
+        said = Counter(re.findall(r"mcp: (MCP\d+) ", "\n".join(proxy.log)))
+        assert await figures("mcp_violations_total", "rule") == {(rule,): n for rule, n in said.items()}
+        assert said["MCP308"] == MANY - DELETED
+        # All of it was collected while it went on, and the last scrape found the same.
+        assert min([float(one["value"][1]) for one in await prometheus.ask("up")]) == 1
+        scrapes = await prometheus.figures("count_over_time(mcp_addon_info[1m])")
+        assert min(scrapes.values()) > 8
+        (memory,) = (await figures("process_resident_memory_bytes")).values()
+        assert memory > 1e7
