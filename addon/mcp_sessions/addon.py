@@ -37,6 +37,7 @@ from .recordings.playback import Playback
 from .rules import Judge
 from .store import Keeping, keep
 from .store.redis import Address
+from .views.elsewhere import recorder
 from .views.reporting import Reporting
 from .views.shown import Shown, View
 from .views.started import started
@@ -69,9 +70,11 @@ class McpSessions:
             reinit=lambda session: self._do_for(session, lambda: self.core.reinit(session, clock.now())),
             keep=lambda session, keep: self._do_for(session, lambda: self.core.keep(session, keep, clock.now())),
             export=self.recordings.write,
+            lookout=lambda: self.keeping.others.lookout if self.keeping and self.keeping.others else None,
             refresh=_refresh,
             waiting=lambda: self.effects.waiting,
         )
+        self.recordings.recorder = lambda flows: recorder(self.shown.lookout(), flows)
         self.views: list[View] = []
         self.keeping: Keeping | None = None
         self._tasks = Tasks()

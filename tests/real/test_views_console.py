@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.real
 ESCAPE, TAB, ENTER = "\x1b", "\t", "\r"
 
 
-def console(port: int, upstream: int, confdir: Path, columns: int = 140) -> Terminal:
+def console(port: int, upstream: int, confdir: Path, columns: int = 140, options: Sequence[str] = ()) -> Terminal:
     binary = shutil.which("mitmproxy", path=str(Path(sys.executable).parent))
     assert binary is not None
     command = [binary, "--set", f"confdir={confdir}", "--listen-host", "127.0.0.1", "--listen-port", str(port)]
+    command += [word for option in options for word in ("--set", option)]
     return Terminal([*command, "--mode", f"reverse:http://127.0.0.1:{upstream}", "-s", str(ADDON)], columns=columns)
 
 

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from harness.redis_server import RedisServer, running
+from mcp_sessions.core.core import Core
+from mcp_sessions.core.policy import Policy
+from mcp_sessions.core.reporter import Reporter
 from mcp_sessions.options import settings
 from mcp_sessions.store import Key, Problem
 from mcp_sessions.store.redis import Address, RedisStore, connection
 from mcp_sessions.store.redis.coding import hashed
+from mcp_sessions.store.redis.overview import Lookout
 
 from .samples import NOW, a_row
 
@@ -177,7 +181,9 @@ async def test_what_an_acl_must_allow(server: RedisServer) -> None:
     """As docs/fleet.md says: nothing but this, on these keys."""
     server.start()
     rule = "+@connection +@scripting +@pubsub +get +set +del +hset +hsetnx +hget +hmget +hgetall +hdel +hkeys +hlen"
-    rule += " +hexists +zadd +zrem +zrange +zrangebyscore +zscore +sadd +srem +smembers +sunionstore +pexpire"
+    rule += (
+        " +hexists +zadd +zrem +zrange +zrangebyscore +zscore +sadd +srem +smembers +scard +sscan +sunionstore +pexpire"
+    )
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "proxy", "on", ">pw", "~mcp:*", "&mcp:*", *rule.split())
         client.execute_command("ACL", "SETUSER", "other", "on", ">pw", "~other:*", "&other:*", *rule.split())
@@ -187,6 +193,8 @@ async def test_what_an_acl_must_allow(server: RedisServer) -> None:
     await store.take_over()
     assert await store.claim(a_row("one")[:5]) == a_row("one")
     await store.forget([a_row("one")[:5]])
+    overview = await Lookout(Core(Policy(), Reporter(lambda _: None)), store).look()
+    assert (overview.problem, len(overview.members)) == ("", 1)
     store.leave([a_row("two")], [], 1.0)
     problem = await refusal(RedisStore(Address.parse(f"redis://other:pw@127.0.0.1:{server.port}/0")))
     assert "its ACL does not allow what is needed" in str(problem)

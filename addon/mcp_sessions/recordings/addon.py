@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import mitmproxy.types
@@ -33,6 +33,8 @@ class Recordings:
     def __init__(self) -> None:
         self.redact: Sequence[str] = ()
         """What else is secret in an export, as `naming.named` reads it."""
+        self.recorder: Callable[[Sequence[http.HTTPFlow]], Awaitable[Mapping[str, str]]] = _nobody
+        """What a report says of who recorded these flows."""
         self._serving: ReplayServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,7 +108,8 @@ class Recordings:
         """
         # The copies belong to the thread; the flows go on changing.
         copies = [flow.copy() async for flow in _paced(flows)]
-        return await asyncio.to_thread(_exported, copies, path, self.redact, keep_secrets)
+        recorder = await self.recorder(flows)
+        return await asyncio.to_thread(_exported, copies, path, self.redact, recorder, keep_secrets)
 
     async def _export(self, flows: Sequence[Flow], which: str, path: str, *, keep_secrets: bool) -> None:
         choice = Choice(which)
@@ -134,11 +137,17 @@ async def _paced[F: Flow](flows: Iterable[F]) -> AsyncIterator[F]:
             began = loop.time()
 
 
-def _exported(flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], keep_secrets: bool) -> str:
+async def _nobody(_: Sequence[http.HTTPFlow]) -> Mapping[str, str]:
+    return {}
+
+
+def _exported(
+    flows: Sequence[http.HTTPFlow], path: str, redact: Sequence[str], recorder: Mapping[str, str], keep_secrets: bool
+) -> str:
     from .export import Export
     from .naming import named
 
-    made = Export(flows, named(redact), keep_secrets=keep_secrets)
+    made = Export(flows, named(redact), recorder=recorder, keep_secrets=keep_secrets)
     written = made.write(path)
     for found, said in made.account():
         logger.log(logging.INFO if found else logging.WARNING, f"mcp: mcp.export: mcp_redact {said}")

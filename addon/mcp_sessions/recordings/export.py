@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,14 @@ class Export:
     """What is exported: made once, then written in any form."""
 
     def __init__(
-        self, flows: Sequence[http.HTTPFlow], named: Named | None = None, *, keep_secrets: bool = False
+        self,
+        flows: Sequence[http.HTTPFlow],
+        named: Named | None = None,
+        *,
+        recorder: Mapping[str, str] | None = None,
+        keep_secrets: bool = False,
     ) -> None:
-        """Redact the flows, which are left as they are; copies are exported."""
+        """Redact the flows, which are left as they are; copies are exported. `recorder`: who recorded them."""
         self.redactor = Redactor(named)
         self.redacted = not keep_secrets
         broken = violations(flows)
@@ -51,9 +56,11 @@ class Export:
             self.redactor.replacing()
             self.flows = [redacted(flow, self.redactor) for flow in flows]
             broken = [Broken(one.rule, self.redactor.text(one.detail), one.clause, one.exchange) for one in broken]
+            recorder = {name: self.redactor.text(said) for name, said in (recorder or {}).items()}
         else:
             self.flows = list(flows)
         self._broken = broken
+        self._versions = {**(recorder or {}), **_versions()}
         self._named = named or Named()
 
     def account(self) -> list[tuple[bool, str]]:
@@ -86,12 +93,12 @@ class Export:
     def report(self) -> bytes:
         """The report in Markdown."""
         used, cut_out = self.redactor.vault.used, self.redactor.cut_out
-        about = About(_versions(), self.redacted, used, cut_out)
+        about = About(self._versions, self.redacted, used, cut_out)
         return report(exchanges_in(self.flows), self._broken, about).encode("utf-8", "replace")
 
     def issue(self) -> bytes:
         """The report in short."""
-        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+        versions = ", ".join(f"{name} {version}" for name, version in self._versions.items())
         return issue(exchanges_in(self.flows), self._broken, versions).encode("utf-8", "replace")
 
     def write(self, path: str | os.PathLike[str]) -> list[Path]:

@@ -34,6 +34,7 @@ from ..core.states import ClientSide, ServerSide
 from ..processes.place import Place
 from .redis import RedisStore
 from .redis.coding import Aside, Over, Shared
+from .redis.overview import Lookout
 from .redis.seal import Seal
 from .rows import Key, Row, found, held_of, key_of, owners_of, row_of
 from .store import Problem
@@ -102,10 +103,13 @@ class Fleet:
         store.aside, store.behind = self._aside, self._behind
         core.ending.sharing.on = True
         self._listening = self._start(self._listen())
+        self.lookout = Lookout(core, store)
+        """For people: what is shown of the fleet."""
 
     def close(self) -> None:
         """Ask and tell no more: before the store is left."""
         self._core.ending.sharing.on = False
+        self.lookout.close()
         for task in list(self._tasks):
             task.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +12,18 @@ import mitmproxy.types
 from mitmproxy import command, ctx, exceptions, flow
 from mitmproxy.log import ALERT
 
-from ..core.ledger import Ledger
 from ..core.session import Session
 from ..proxy import marks
 from ..proxy.metadata import NUMBER
 from ..proxy.said import conversation
 from ..rules import catalogue
 from ..rules.pages import explain
+from ..store.redis.overview import Lookout, Overview
 from ..wire.text import counted, printable
-from . import naming, table
+from . import elsewhere, naming, table
 from .help import help_table
 from .log import ours
+from .overlaid import redraw
 from .shown import Shown, View
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ FLOWS_OF = "@mcp:"
 """A flow specification that begins so means the flows of a session, in every command that takes flows."""
 
 _RESOLVE = "view.flows.resolve"
+
+MEANT = 20
+"""Sessions of other proxies that a name may mean, as far as they are shown."""
 
 NO_FLOWS = "mitmdump keeps no flows; use mitmproxy or mitmweb, or save them with -w"
 
@@ -46,14 +51,17 @@ class _SessionNames:
     typ = SessionName
     display = "session"
 
-    def __init__(self, ledger: Callable[[], Ledger]) -> None:
-        self._ledger = ledger
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
 
     def completion(self, _manager: Any, _t: Any, _s: str) -> Sequence[str]:
-        return naming.names(self._ledger())
+        lookout = self._shown.lookout()
+        others = lookout.latest.others if lookout is not None else ()
+        return [*naming.names(self._shown.ledger()), *dict.fromkeys(map(elsewhere.label, others))]
 
     def parse(self, _manager: Any, _t: Any, s: str) -> SessionName:
-        naming.resolve(self._ledger(), s)
+        if self._shown.lookout() is None:  # else another proxy may know it
+            naming.resolve(self._shown.ledger(), s)
         return SessionName(s)
 
     def is_valid(self, _manager: Any, _t: Any, val: Any) -> bool:
@@ -91,8 +99,9 @@ class Commands(View):
     def __init__(self, shown: Shown) -> None:
         super().__init__(shown)
         self._resolve: Callable[[str], Sequence[flow.Flow]] | None = None
+        self._looking: asyncio.Task[None] | None = None
         # Before the commands are collected: a parameter of an unknown type is refused.
-        mitmproxy.types.CommandTypes.typemap[SessionName] = cast(Any, _SessionNames(shown.ledger))
+        mitmproxy.types.CommandTypes.typemap[SessionName] = cast(Any, _SessionNames(shown))
         mitmproxy.types.CommandTypes.typemap[RuleId] = cast(Any, _RuleIds())
         # Not as an addon of its own: mitmproxy asks every one of them at every event of every flow.
         ctx.master.commands.collect_commands(self)
@@ -105,6 +114,7 @@ class Commands(View):
 
     def done(self) -> None:
         """Leave flow specifications as they were found."""
+        self._forget()
         resolve = ctx.master.commands.commands.get(_RESOLVE)
         if resolve is not None and self._resolve is not None:
             resolve.func, self._resolve = self._resolve, None
@@ -112,17 +122,42 @@ class Commands(View):
     @command.command("mcp.sessions")
     def sessions(self) -> mitmproxy.types.Data:
         """List the sessions: whose they are and how they stand."""
-        return self._shown(table.sessions_table(self.shown.ledger(), time.time()), "no MCP sessions yet")
+
+        def made(overview: Overview | None) -> table.Table:
+            return table.sessions_table(self.shown.ledger(), time.time(), overview)
+
+        return self._looked_up(made, "no MCP sessions yet")
 
     @command.command("mcp.session")
     def session(self, session: SessionName) -> mitmproxy.types.Data:
         """Show one session and its history."""
-        return self._shown(table.session_table(self._named(session), time.time()), "")
+
+        def made(overview: Overview | None) -> table.Table:
+            others = elsewhere.named(overview, session)
+            try:
+                return table.session_table(naming.resolve(self.shown.ledger(), session), time.time(), overview)
+            except ValueError as e:
+                if overview is None or not others:
+                    raise exceptions.CommandError(str(e)) from None
+                return [row for held in others[:MEANT] for row in table.held_table(held, overview, time.time())]
+
+        return self._looked_up(made, "")
 
     @command.command("mcp.clients")
     def clients(self) -> mitmproxy.types.Data:
         """List the clients: which process, or which address, and what they hold."""
-        return self._shown(table.clients_table(self.shown.ledger(), time.time()), "no MCP clients yet")
+
+        def made(overview: Overview | None) -> table.Table:
+            return table.clients_table(self.shown.ledger(), time.time(), overview)
+
+        return self._looked_up(made, "no MCP clients yet")
+
+    @command.command("mcp.fleet")
+    def fleet(self) -> mitmproxy.types.Data:
+        """List the proxies that share the ledger, and how many sessions each holds."""
+        if self.shown.lookout() is None:
+            raise exceptions.CommandError("mcp.fleet: the ledger is not shared; mcp_ledger names a Redis or Valkey")
+        return self._looked_up(lambda overview: table.fleet_table(overview) if overview else [], "")
 
     @command.command("mcp.violations")
     def violations(self) -> mitmproxy.types.Data:
@@ -201,10 +236,49 @@ class Commands(View):
         try:
             return naming.resolve(self.shown.ledger(), name)
         except ValueError as e:
+            lookout = self.shown.lookout()
+            others = elsewhere.named(lookout.latest, name) if lookout is not None else []
+            if lookout is not None and others:
+                holder = lookout.latest.named(others[0].holder)
+                raise exceptions.CommandError(f"session {elsewhere.label(others[0])} is held by {holder}") from None
             raise exceptions.CommandError(str(e)) from None
+
+    def _looked_up(self, made: Callable[[Overview | None], table.Table], nothing: str) -> mitmproxy.types.Data:
+        """A table that may hold what other proxies know: shown as it is known now, and again once they were looked up.
+
+        A command can't wait, and nothing else may wait for it.
+        """
+        lookout = self.shown.lookout()
+        if lookout is None:
+            return self._shown(made(None), nothing)
+        self._forget()
+        self._looking = asyncio.get_running_loop().create_task(self._look(lookout, made, nothing))
+        try:
+            return cast(mitmproxy.types.Data, made(lookout.latest))
+        except exceptions.CommandError:
+            return cast(mitmproxy.types.Data, [["looking at the other proxies …"]])
+
+    async def _look(self, lookout: Lookout, made: Callable[[Overview | None], table.Table], nothing: str) -> None:
+        overview = await lookout.look()
+        self._looking = None
+        try:
+            rows = made(overview)
+        except exceptions.CommandError as e:
+            logger.error(f"mcp: {e}")
+            return
+        if _in_console():
+            redraw(rows)
+        else:
+            self._shown(rows, nothing)
+
+    def _forget(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _shown(self, rows: table.Table, nothing: str) -> mitmproxy.types.Data:
         """A table as the console draws it; where there is no console, it is also said in the log."""
+        self._forget()
         if not _in_console():
             logger.log(ALERT, ours(table.text(rows, nothing)))
         return cast(mitmproxy.types.Data, rows)

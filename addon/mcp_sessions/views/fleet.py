@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ from typing import Any
 from ..core.session import shorten
 from ..store.proxies import Proxy
 from ..store.redis import Address, RedisStore
-from ..store.redis.backend import AT_ONCE, pairs
+from ..store.redis.backend import AT_ONCE
 from ..store.redis.coding import Shared
+from ..store.redis.members import Member, members_of
 from ..store.store import Problem
 from ..wire.text import counted, printable
 
@@ -29,9 +29,8 @@ SHOWN = 20
 class Seen:
     """What there was at one look."""
 
-    living: dict[Proxy, float] = field(default_factory=dict)
-    """With the seconds since each was heard of."""
-    dead: dict[Proxy, float] = field(default_factory=dict)
+    living: dict[Proxy, Member] = field(default_factory=dict)
+    dead: dict[Proxy, Member] = field(default_factory=dict)
     sessions: dict[str, Counter[str]] = field(default_factory=dict)
     """By the proxy that has them, and by how their server's side stands."""
     acting: list[str] = field(default_factory=list)
@@ -47,10 +46,13 @@ async def look(store: RedisStore) -> Seen:
         Problem: the server can't be asked.
     """
     seen, now, prefix, ask = Seen(), time.time(), store.address.prefix, store.connection
-    times = dict(pairs(await ask.command("ZRANGE", f"{prefix}:seen", 0, -1, "WITHSCORES")))
-    for name, text in pairs(await ask.command("HGETALL", f"{prefix}:proxies")):
-        proxy, silent = Proxy(name.decode(), *json.loads(text)[:3]), now - float(times.get(name, 0.0))
-        (seen.dead if proxy.is_dead(silent, store.silence) else seen.living)[proxy] = max(0.0, silent)
+    told = (
+        await ask.command("HGETALL", f"{prefix}:proxies"),
+        await ask.command("ZRANGE", f"{prefix}:seen", 0, -1, "WITHSCORES"),
+    )
+    members = members_of(*told, now, store.silence)
+    for one in members:
+        (seen.dead if one.dead else seen.living)[one.proxy] = one
     living = {proxy.id for proxy in seen.living}
     async for some in _sessions(store):
         for owner, row in some:
@@ -58,7 +60,7 @@ async def look(store: RedisStore) -> Seen:
             seen.sessions.setdefault(owner, Counter())[word] += 1
             if owner not in living:
                 seen.owed.append(f"{shorten(row.client_id)} {printable(row.host, 60)}: {word}")
-    names = {proxy.id: _name(proxy) for proxy in (*seen.living, *seen.dead)}
+    names = {one.proxy.id: _name(one) for one in members}
     async for key in ask.client.scan_iter(f"{prefix}:l:*", count=1000):
         holder = (await ask.command("GET", key) or b"").decode().partition(" ")[0]
         seen.acting.append(f"{key.decode().rpartition(':')[2][:8]} by {names.get(holder, holder[:8])}")
@@ -77,13 +79,14 @@ async def _sessions(store: RedisStore) -> Any:
 
 
 async def _read(store: RedisStore, names: Sequence[bytes]) -> list[tuple[str, Shared]]:
+    free, ask = f"{store.address.prefix}:free", store.connection
+    stored = await ask.commands([("HGETALL", name) for name in names])
+    are_free = await ask.commands([("SISMEMBER", free, name.rpartition(b":")[2]) for name in names])
     found = []
-    for name in names:
-        stored = await store.connection.command("HGETALL", name)
-        free = await store.connection.command("SISMEMBER", f"{store.address.prefix}:free", name.rpartition(b":")[2])
-        row = store.read([stored, []])
+    for one, is_free in zip(stored, are_free, strict=True):
+        row = store.read([one, []])
         if isinstance(row, Shared):
-            found.append(("" if free else stored.get(b"proxy", b"").decode(), row))
+            found.append(("" if is_free else one.get(b"proxy", b"").decode(), row))
     return found
 
 
@@ -91,10 +94,10 @@ def described(seen: Seen) -> list[str]:
     """What was seen, line by line."""
     number = len(seen.living)
     lines = [f"{number} {'proxy' if number == 1 else 'proxies'}, {counted(_count(seen), 'session')}"]
-    for proxy, silent in (seen.living | seen.dead).items():
+    for proxy, one in (seen.living | seen.dead).items():
         has = ", ".join(f"{number} {word}" for word, number in sorted(seen.sessions.get(proxy.id, {}).items()))
         state = "dead" if proxy in seen.dead else "lives"
-        lines.append(f"  {_name(proxy)}  {state}, heard of {silent:.0f} s ago; has {has or 'no session'}")
+        lines.append(f"  {_name(one)}  {state}, heard of {one.silent:.0f} s ago; has {has or 'no session'}")
     for title, entries in (("under way", seen.acting), ("owed, and nobody sees to it", seen.owed)):
         lines += [f"{title}: {len(entries)}", *(f"  {entry}" for entry in entries[:SHOWN])]
         if len(entries) > SHOWN:
@@ -106,8 +109,8 @@ def _count(seen: Seen) -> int:
     return sum(counter.total() for counter in seen.sessions.values())
 
 
-def _name(proxy: Proxy) -> str:
-    return printable(f"{proxy.place.partition('|')[0]}[{proxy.pid}] {proxy.id[:6]}", 80)
+def _name(one: Member) -> str:
+    return printable(f"{one.name} {one.proxy.id[:6]}", 80)
 
 
 async def shown(address: Address, check: bool) -> tuple[bool, list[str]]:

@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from ..core.session import Session
 from ..proxy import marks
 from ..proxy.said import IN_A_THREAD, conversation
-from . import rows
+from . import elsewhere, rows
 from .shown import Shown
 
 PATH = "/mcp"
@@ -47,6 +47,7 @@ _FILES = {
     "timeline.js": ("timeline.js", "text/javascript"),
     "session.js": ("session.js", "text/javascript"),
     "rules.js": ("rules.js", "text/javascript"),
+    "fleet.js": ("fleet.js", "text/javascript"),
     "parts.js": ("parts.js", "text/javascript"),
 }
 EXPORTS = {
@@ -134,6 +135,15 @@ class Changes(_Handler):
             closed()
 
 
+class Fleet(_Handler):
+    """What the other proxies hold, where the ledger is shared."""
+
+    async def get(self) -> None:
+        """Answer with `elsewhere.page`; null where it is not shared."""
+        lookout = self.shown.lookout()
+        self.give(elsewhere.page(await lookout.look()) if lookout is not None else None)
+
+
 class _OfSession(_Handler):
     def session(self, number: str) -> Session:
         """The session of this number.
@@ -218,8 +228,9 @@ def install(application: Any, shown: Shown) -> Callable[[], None]:
         ".*",
         [
             (rf"{PATH}()", Page, given),
-            (rf"{PATH}/(page\.css|(?:page|timeline|session|rules|parts)\.js)", Page, given),
+            (rf"{PATH}/(page\.css|(?:page|timeline|session|rules|fleet|parts)\.js)", Page, given),
             (rf"{PATH}/changes\.json", Changes, given),
+            (rf"{PATH}/fleet\.json", Fleet, given),
             (rf"{PATH}/sessions/([0-9]{{1,12}})\.json", Details, given),
             (rf"{PATH}/sessions/([0-9]{{1,12}})/messages\.json", Messages, given),
             (rf"{PATH}/sessions/([0-9]{{1,12}})/(end|keep|unkeep|reinit)", Deed, given),

@@ -12,6 +12,7 @@ from mitmproxy import http
 from ..core.ledger import Ledger
 from ..core.session import Session
 from ..proxy.streams import StreamReader
+from ..store.redis.overview import Lookout
 from .journal import Journal
 
 
@@ -40,6 +41,8 @@ class Shown:
     """Protect a session from being ended by the proxy, or protect it no longer."""
     export: Callable[[Sequence[http.HTTPFlow], str], Awaitable[str]]
     """Write flows to a file of this name, without secrets; raises ValueError or OSError if it can't be done."""
+    lookout: Callable[[], Lookout | None] = lambda: None
+    """To see what other proxies hold, where the ledger is shared; to be asked each time."""
     refresh: Callable[[http.HTTPFlow], None]
     """Let mitmproxy's own views draw a flow again."""
     waiting: Callable[[], int] = lambda: 0

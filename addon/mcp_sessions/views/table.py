@@ -10,7 +10,9 @@ from ..core.session import Session
 from ..core.states import LIVE, State
 from ..proxy.said import Said
 from ..rules import catalogue
-from ..wire.text import counted
+from ..store.redis.overview import Held, Overview
+from ..wire.text import counted, printable
+from . import elsewhere
 from .conversation import moment
 from .journal import Journal
 
@@ -24,13 +26,47 @@ type Table = list[list[str]]
 # it needs and shares the rest out evenly. What else there is to know of one session stands in `mcp.session`.
 SESSIONS = ["session", "client", "server"]
 CLIENTS = ["client", "says it is", "sessions", "state"]
+HELD_BY = "held by"
+"""One more where proxies share a ledger."""
 MESSAGES = ["after", "message"]
 VIOLATIONS = ["rule", "last", "what"]
 
 
-def sessions_table(ledger: Ledger, now: float) -> Table:
-    """All sessions, the newest last; the age is that of the last use."""
-    return [list(SESSIONS), *(_session_row(session, now) for session in list(ledger.sessions.values())[-ROWS:])]
+def sessions_table(ledger: Ledger, now: float, overview: Overview | None = None) -> Table:
+    """All sessions, the newest last; the age is that of the last use. In a fleet, those of the others come first."""
+    own = list(ledger.sessions.values())[-ROWS:]
+    rows = [_session_row(session, now) for session in own]
+    if overview is None:
+        return [list(SESSIONS), *rows]
+    others = [
+        [
+            f"{elsewhere.label(held)} {elsewhere.state(held)} {age(now - held.row.last_used)}",
+            elsewhere.client(held),
+            elsewhere.endpoint(held).partition("://")[2],
+            overview.named(held.holder),
+        ]
+        for held in sorted(overview.others, key=lambda held: held.row.opened)
+    ]
+    held_by = ["" if session.over else overview.holder(session) for session in own]
+    rows = [[*row, holder] for row, holder in zip(rows, held_by, strict=True)]
+    return [[*SESSIONS, HELD_BY], *_fleet_rows(overview, len(SESSIONS) + 1), *others, *rows]
+
+
+def _fleet_rows(overview: Overview, columns: int) -> Table:
+    """What is to be known beside the sessions, if anything."""
+    said = [overview.problem] if overview.problem else []
+    said += [f"and {overview.left_out} more that others hold"] if overview.left_out else []
+    return [[line, *[""] * (columns - 1)] for line in said]
+
+
+def fleet_table(overview: Overview) -> Table:
+    """The proxies of the fleet."""
+    rows = []
+    for one in elsewhere.members(overview):
+        state = "dead" if one["dead"] else f"heard of {age(one['silent'])} ago"
+        rows.append([one["name"], "here" if one["here"] else state, counted(one["sessions"], "session")])
+    rows += [["nobody", "", counted(overview.free, "session")]] if overview.free else []
+    return [["proxy", "state", "holds"], *_fleet_rows(overview, 3), *rows]
 
 
 def _session_row(session: Session, now: float) -> list[str]:
@@ -41,7 +77,24 @@ def _session_row(session: Session, now: float) -> list[str]:
     return [" ".join(words), session.client_label, str(session.endpoint).partition("://")[2]]
 
 
-def session_table(session: Session, now: float) -> Table:
+def held_table(held: Held, overview: Overview, now: float) -> Table:
+    """One session that only other proxies know."""
+    row, aside = held.row, held.row.aside
+    seen = ", ".join(overview.named(one) for one in row.holders)
+    return [
+        ["session", elsewhere.label(held), elsewhere.state(held)],
+        ["held by", overview.named(held.holder), f"seen by {seen}" if seen else ""],
+        ["client", elsewhere.client(held), elsewhere.says(held)],
+        ["endpoint", elsewhere.endpoint(held), f"revision {printable(row.revision, 40) or 'unknown'}"],
+        ["requests", str(row.requests), f"{row.answered} answered with success"],
+        ["recovered", str(row.recoveries), f"generation {row.generation}"],
+        ["opened", f"{age(now - row.opened)} ago", f"by {printable(row.opened_by, 40)}"],
+        ["used", f"{age(now - row.last_used)} ago", counted(aside.streams, "stream") + " open"],
+        ["history", "", "its messages and history are with the proxies that have seen it"],
+    ]
+
+
+def session_table(session: Session, now: float, overview: Overview | None = None) -> Table:
     """One session: what it is, then its history line by line."""
     facts = [
         ["session", f"{session.label} (#{session.number})", session.state.value],
@@ -52,15 +105,25 @@ def session_table(session: Session, now: float) -> Table:
         ["opened", f"{age(now - session.opened)} ago", f"by {session.opened_by}"],
         ["used", f"{age(now - session.last_used)} ago", f"{len(session.streams)} streams open"],
     ]
+    if overview is not None and not session.over:
+        more = "other proxies have seen it, too" if session.elsewhere else ""
+        facts.append(["held by", overview.holder(session), overview.problem or more])
     if session.kept or session.evidence:
         facts.append(["ending", session.evidence, "kept: not ended by the proxy" if session.kept else ""])
     facts += [["breaks", rule, f"{times} times"] for rule, times in sorted(session.violations.items())]
     return facts + [[moment(entry.at, None), entry.what, entry.detail] for entry in session.history]
 
 
-def clients_table(ledger: Ledger, now: float) -> Table:
-    """All clients, the newest last; the age is that of the last request."""
-    return [list(CLIENTS), *(_client_row(client, now) for client in list(ledger.clients.values())[-ROWS:])]
+def clients_table(ledger: Ledger, now: float, overview: Overview | None = None) -> Table:
+    """All clients, the newest last; the age is that of the last request. In a fleet, those of the others come first."""
+    others = []
+    for (name, holder), sessions in elsewhere.clients(overview).items() if overview is not None else ():
+        used, live = max(held.row.last_used for held in sessions), {state.value for state in LIVE}
+        count = f"{len(sessions)}, {sum(elsewhere.state(held) in live for held in sessions)} open"
+        others.append([name, elsewhere.says(sessions[-1]), count, f"at {holder} {age(now - used)}"])
+    said = _fleet_rows(overview, len(CLIENTS)) if overview is not None else []
+    rows = [_client_row(client, now) for client in list(ledger.clients.values())[-ROWS:]]
+    return [list(CLIENTS), *said, *others, *rows]
 
 
 def _client_row(client: Client, now: float) -> list[str]:

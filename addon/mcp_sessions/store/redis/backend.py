@@ -18,6 +18,7 @@ from ..store import FORGET_AFTER, Problem, Wanted
 from . import scripts
 from .coding import Aside, Over, Shared, hashed, mark_of, packed, packed_view, unpacked
 from .connection import WRITING, Call, Connection
+from .members import described, pairs
 from .url import Address
 
 SILENCE = 12.0
@@ -185,7 +186,7 @@ class RedisStore:
             name = f"{self.address.prefix}:key"
             client.set(name, secrets.token_bytes(32), nx=True)
             self.secret = client.get(name)
-            yield self._call(scripts.HEARTBEAT, self._described, self.clock())
+            yield self._call(scripts.HEARTBEAT, described(self.proxy), self.clock())
         for row in rows:
             yield self.writing(scripts.WRITE, row)
         for key in keys:
@@ -196,10 +197,10 @@ class RedisStore:
 
     async def heard(self) -> Mapping[Proxy, float]:
         """Tell the others that this proxy lives; all that are known, with when they were heard of."""
-        described, seen = await self._run(scripts.HEARTBEAT, self._described, self.clock())
+        proxies_said, seen = await self._run(scripts.HEARTBEAT, described(self.proxy), self.clock())
         times = {name.decode(): time for name, time in pairs(seen)}
         proxies: dict[Proxy, float] = {}
-        for name, text in pairs(described):
+        for name, text in pairs(proxies_said):
             try:
                 proxies[Proxy(name.decode(), *json.loads(text)[:3])] = float(times[name.decode()])
             except (KeyError, TypeError, ValueError):
@@ -281,10 +282,6 @@ class RedisStore:
 
     # How it is asked
 
-    @property
-    def _described(self) -> str:
-        return json.dumps(self.proxy[1:])
-
     def _call(self, script: str, *told: str | bytes | float) -> Call:
         return script, (self.address.prefix, self.proxy.id, *told)
 
@@ -306,15 +303,6 @@ class RedisStore:
                 return await call
 
         return await asyncio.shield(asyncio.ensure_future(do()))
-
-
-def pairs(flat: Any) -> Iterator[tuple[Any, Any]]:
-    """The entries of a table, as a command tells them or a script."""
-    if isinstance(flat, dict):
-        return iter(flat.items())
-    if flat and isinstance(flat[0], list):
-        return iter(flat)
-    return iter(list(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def _wanted(rows: dict[str, Shared], wanted: Wanted) -> dict[str, Shared]:

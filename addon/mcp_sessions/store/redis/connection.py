@@ -115,6 +115,20 @@ class Connection:
         client: Any = self.client  # its method has no types
         return await self._tried(client.execute_command(*parts))
 
+    async def commands(self, several: Sequence[tuple[Value, ...]]) -> list[Any]:
+        """What these commands answer, sent in one go.
+
+        Raises:
+            Problem: nothing, or one of them an error.
+        """
+        if not several:
+            return []
+        async with self.client.pipeline(transaction=False) as batch:
+            for parts in several:
+                batch.execute_command(*parts)
+            answers: list[Any] = await self._tried(batch.execute())
+        return answers
+
     async def run(self, script: str, *told: Value) -> Any:
         """What a script answers.
 

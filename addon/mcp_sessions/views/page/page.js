@@ -1,5 +1,6 @@
 // The ledger, followed live. What comes from the wire is only ever set as text, never as markup.
 
+import { strip, watch } from "./fleet.js";
 import { ask, button, make } from "./parts.js";
 import { sections } from "./rules.js";
 import { deeds, facts, messages } from "./session.js";
@@ -29,6 +30,8 @@ const COUNTERS = { clients: "all", open: "live", streams: "streams", recovered: 
 const $ = (id) => document.getElementById(id);
 const list = $("list"), rows = $("rows"), details = $("details"), rules = $("rules");
 const sessions = new Map(), clients = new Map(), broken = new Map();
+let holders = {}; // which other proxy holds a session that this one knows
+let shared = false;
 let items = [];
 let place = new Map(); // number of a session: its index in items
 let picked = 0, shown = 0, version = 0, run = null, ahead = 0;
@@ -36,6 +39,9 @@ let stale = true, asked = 0, arrived = false;
 let ROW = 40; // pixels, as in the style
 const pool = new Map(); // index: element
 const faults = (session) => Object.values(session.violations).reduce((a, b) => a + b, 0);
+
+/** The proxy that holds a session; empty where there is only one, and for one that is over. */
+const holder = (session) => session.holder ?? (shared && session.state !== "closed" ? (holders[session.n] ?? "here") : "");
 
 const now = () => Date.now() / 1000 + ahead;
 
@@ -110,7 +116,7 @@ function arrange() {
     if (words.length) {
       const client = clients.get(session.client);
       const rules = Object.keys(session.violations).join(" ");
-      const text = `${session.label} #${session.n} ${session.state} ${session.endpoint} ${session.revision} ${client?.label} ${client?.says} ${rules}`.toLowerCase();
+      const text = `${session.label} #${session.n} ${session.state} ${session.endpoint} ${session.revision} ${client?.label} ${client?.says} ${rules} ${holder(session)}`.toLowerCase();
       if (!words.every((word) => text.includes(word))) continue;
     }
     const group = order ? 0 : session.client;
@@ -160,7 +166,7 @@ function makeRow(item, index) {
     row.classList.add("client");
     row.setAttribute("aria-disabled", "true");
     row.append(make("span", "cut", client?.label ?? "unknown"), make("span", "soft cut", client?.says ?? ""));
-    const state = client?.gone ? `gone since ${clock(client.gone)}` : client?.connections ? "connected" : "no connection";
+    const state = client?.elsewhere ? "seen by other proxies only" : client?.gone ? `gone since ${clock(client.gone)}` : client?.connections ? "connected" : "no connection";
     row.append(make("span", "soft", `${item.count} ${item.count === 1 ? "session" : "sessions"} · ${state}`));
     return row;
   }
@@ -170,6 +176,8 @@ function makeRow(item, index) {
   row.setAttribute("aria-selected", String(session.n === picked));
   const about = [];
   if (ORDERS[$("order").value]) about.push(clients.get(session.client)?.label ?? "unknown");
+  const held = holder(session);
+  if (held && held !== "here") about.push(`held by ${held}`);
   const broke = Object.entries(session.violations);
   if (broke.length) about.push(`⚠ ${broke.map(([rule, times]) => (times > 1 ? `${rule} ×${times}` : rule)).join(" ")}`);
   if (session.enders) about.push(`by the ${session.enders}`);
@@ -296,6 +304,7 @@ let page = "facts"; // or "messages"
 async function showDetails(number, anew) {
   const before = shown;
   shown = number;
+  if (number < 0) { showHeld(sessions.get(number)); return; }
   let session;
   try { session = await ask(`mcp/sessions/${number}.json`); } catch { return; }
   if (shown !== number) return;
@@ -315,7 +324,7 @@ async function showDetails(number, anew) {
   const parts = [title, ...deeds(session), choice];
   let said = null;
   if (page === "messages") { said = messages(session); parts.push(...said.parts); }
-  else parts.push(...facts(session, clients.get(session.client), broken, now(), showRule));
+  else parts.push(...facts(session, clients.get(session.client), broken, now(), showRule, holder(session)));
   details.dataset.shows = `${number}/${page}`;
   details.refresh = (fresh) => { title.children[1].className = `chip soft ${fresh.state}`; title.children[1].textContent = fresh.state; said?.show(); };
   details.classList.toggle("wide", page === "messages");
@@ -325,6 +334,44 @@ async function showDetails(number, anew) {
   details.scrollTop = top;
   said?.show();
   if (appears) plan();
+}
+
+/** A session that only other proxies know: what the ledger says of it is all there is here. */
+function showHeld(session) {
+  if (!session) { hideDetails(); return; }
+  const title = make("h2", "", "", make("span", "", `Session ${session.label}`), make("span", `chip soft ${session.state}`, session.state), button("Close", hideDetails));
+  const known = facts({ ...session, owners: [], flows: [], history: [] }, clients.get(session.client), broken, now(), showRule, session.holder);
+  details.classList.remove("wide");
+  details.dataset.shows = "";
+  details.replaceChildren(title, ...known, make("p", "soft", "Its messages and its history are with the proxies that have seen it."));
+  const appears = details.hidden;
+  details.hidden = false;
+  address("");
+  if (appears) plan();
+}
+
+// The fleet, where the ledger is shared: its sessions have numbers below zero
+
+function takeFleet(fleet) {
+  for (const known of [sessions, clients]) for (const n of known.keys()) if (n < 0) known.delete(n);
+  shared = fleet !== null;
+  holders = fleet?.holders ?? {};
+  for (const session of fleet?.sessions ?? []) sessions.set(session.n, session);
+  for (const client of fleet?.clients ?? []) clients.set(client.n, client);
+  $("fleet").hidden = !shared;
+  drawFleet(fleet);
+  if (shown < 0) showHeld(sessions.get(shown));
+  stale = true;
+  plan();
+}
+
+let drawn = "";
+function drawFleet(fleet) {
+  const { members = [], free, left_out, problem } = fleet ?? {};
+  const text = JSON.stringify([members.map((one) => [one.name, one.here, one.dead, one.sessions]), free, left_out, problem]);
+  if (text === drawn) return; // a button that is made anew while it is pressed is never clicked
+  drawn = text;
+  $("fleet").replaceChildren(...(fleet ? strip(fleet, (words) => { open("sessions"); $("find").value = words; stale = true; plan(); }) : []));
 }
 
 function hideDetails() {
@@ -373,3 +420,4 @@ fit();
 drawRules();
 setInterval(() => { if (!document.hidden) plan(); }, 1000);
 follow();
+watch(takeFleet);

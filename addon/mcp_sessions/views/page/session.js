@@ -4,13 +4,14 @@ import { ask, button, link, make, tell, toFlow } from "./parts.js";
 import { clock, lasting, said } from "./timeline.js";
 
 /** The facts, violations, history and flows of a session. */
-export function facts(session, client, names, now, toRule) {
+export function facts(session, client, names, now, toRule, holder) {
   const known = [
     ["client", [client?.label, client?.says].filter(Boolean).join(" · ")], ["endpoint", session.endpoint],
     ["revision", session.revision || "unknown"], ["opened", `${clock(session.opened)} by ${session.by}`],
     ["last used", `${clock(session.used)} (${lasting(now - session.used)} ago)`],
     ["requests", session.requests], ["recovered", session.recoveries > 1 ? `${session.recoveries} times` : session.recoveries ? "once" : "never"],
   ];
+  if (holder) known.push(["held by", holder === "here" ? "this proxy" : holder]);
   if (session.kept) known.push(["kept", "not ended by the proxy"]);
   if (session.enders) known.push(["ended by", session.enders === "proxy" ? "the proxy" : "its client"]);
   if (session.evidence) known.push(["evidence", session.evidence]);
@@ -25,7 +26,7 @@ export function facts(session, client, names, now, toRule) {
     parts.push(make("h3", "", "Violations"), make("ul", "", "", ...faults.map(([rule, times]) =>
       make("li", "", "", button(`${rule} ${names.get(rule)?.name ?? ""}`, () => toRule(rule)), ` × ${times}`))));
   }
-  parts.push(make("h3", "", "History"), make("ol", "", "", ...session.history.map(([at, what, detail]) =>
+  if (session.history.length) parts.push(make("h3", "", "History"), make("ol", "", "", ...session.history.map(([at, what, detail]) =>
     make("li", "", "", make("time", "", clock(at)), make("b", "", said(what)), detail ? ` ${detail}` : ""))));
   if (session.flows.length) {
     parts.push(make("h3", "", "Flows"), make("ul", "", "", ...session.flows.toReversed().map(([id, at, comment]) =>
