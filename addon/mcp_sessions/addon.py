@@ -47,11 +47,9 @@ from .wire.text import counted
 logger = logging.getLogger(__name__)
 
 EXIT_PATIENCE = 5.0
-"""Seconds that ending sessions may take when the proxy ends."""
+"""Seconds that ending sessions may take when the proxy ends, and then the checks of messages."""
 BEYOND = 60.0
 """Seconds beyond a handshake after which an exchange that waits is let go: something has gone wrong."""
-CHECK_PATIENCE = 5.0
-"""Seconds that checks of messages may go on when the proxy ends."""
 
 
 class McpSessions:
@@ -83,8 +81,7 @@ class McpSessions:
         self._filter: Callable[[http.HTTPFlow], bool] | None = None
         self._uninstall: Callable[[], None] | None = None
         self._strategy, self._hosts = Strategy(), Hosts()
-        self._running = False
-        self._refused = False
+        self._running = self._refused = False
         self.checking = Checking(lambda flow_id: self.exchanges.flow_of(flow_id), _judged)
         reporter = Reporter(self.reporting.tell)
         judge = Judge(reporter.tell)
@@ -277,7 +274,7 @@ class McpSessions:
                 logger.warning(f"mcp: {counted(left, 'session')} could not be ended before the proxy ends")
             if self.keeping is not None:
                 await self.keeping.finish()
-            unchecked = await self.checking.finish(CHECK_PATIENCE)
+            unchecked = await self.checking.finish(EXIT_PATIENCE)
             if unchecked:
                 logger.warning(f"mcp: {counted(unchecked, 'message')} not checked against the schema")
         except Exception as e:
