@@ -125,7 +125,7 @@ class _Handler(web.RequestHandler):
         )
         answer = serving.stand.answer(request.method or "", headers, request.body, time.time())
         if answer.note:
-            serving.told(f"mcp replay: {printable(answer.note, 200)}")
+            serving.told(f"mcp: replay: {printable(answer.note, 200)}")
         if serving.pauses:
             await serving.wait(answer.delay, self._gone)
         try:
