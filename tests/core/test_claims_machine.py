@@ -18,6 +18,8 @@ from mcp_sessions.core.claims import Claims
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.session import Session
+from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.sse import Event
 
 ACTORS: tuple[tuple[str, Peer], ...] = (
     ("ann", Peer(pid=1, connection="c0")),
@@ -151,8 +153,8 @@ class ClaimsMachine(RuleBasedStateMachine):
         self.known.clear()
 
     @precondition(lambda self: self.at_server)
-    @rule(data=st.data(), status=st.sampled_from([200, 200, 200, 500, None]))
-    def answers(self, data: st.DataObject, status: int | None) -> None:
+    @rule(data=st.data(), status=st.sampled_from([200, 200, 200, 500, None, "page", "stream", "refused on a stream"]))
+    def answers(self, data: st.DataObject, status: int | str | None) -> None:
         x, sent_with, who = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
         token = _token(x.headers.get("authorization", ""))
         before = {session: shown(session) for session in self.world.core.ledger.sessions.values()}
@@ -163,6 +165,10 @@ class ClaimsMachine(RuleBasedStateMachine):
             self.world.finish(x, Finish.SERVER)
         elif status == 500:
             self._on_answer(x, self.world.answer(x, 500, b"busy"), who)
+        elif stranger and x.verb == "POST" and status == "page":
+            self._on_answer(x, self.world.answer(x, 200, b"<html>Please sign in</html>"), who)
+        elif stranger and x.verb == "POST" and status == "refused on a stream":
+            self._streams(x, b'{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"no"}}')
         elif user_of(token) not in users if self.bound else not users:
             self._on_answer(x, self.world.lose(x), who)
         else:
@@ -174,8 +180,14 @@ class ClaimsMachine(RuleBasedStateMachine):
             if x.verb == "DELETE":
                 self.known.pop(sent_with)
                 self._leaves(x, sent_with)
-            stranger = False
-            self._on_answer(x, self.world.works(x) if x.verb == "POST" else self.world.answer(x, 200), who)
+            if x.verb == "DELETE":
+                self._on_answer(x, self.world.answer(x, 200), who)
+            elif x.verb == "GET" or status == "stream":
+                stranger = False
+                self._streams(x, b'{"jsonrpc":"2.0","id":1,"result":{}}' if x.verb == "POST" else b"")
+            else:
+                stranger = False
+                self._on_answer(x, self.world.works(x), who)
         if stranger:
             if x.session is not None and not x.stranger:
                 before.pop(x.session, None)  # he has one of his own by now
@@ -188,6 +200,12 @@ class ClaimsMachine(RuleBasedStateMachine):
         send = self.world.sends.pop(data.draw(st.integers(0, len(self.world.sends) - 1)))
         self.world.sent(send, self._own(send, works), self.world.now)
         self._take_releases()
+
+    def _streams(self, x: Exchange, data: bytes) -> None:
+        """An event stream with one event, which its client then hangs up."""
+        self.world.head(x, 200, HeaderMap(((b"content-type", b"text/event-stream"),)), self.world.now)
+        self.world.event(x, Event(data or None), self.world.now)
+        self.world.finish(x, Finish.CLIENT)
 
     def _own(self, send: Send, works: bool) -> Outcome:
         token = _token(dict(send.request.carried).get(b"authorization", b"").decode())

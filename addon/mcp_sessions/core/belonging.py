@@ -17,7 +17,7 @@ from .ending.ending import Ending
 from .exchange import Exchange
 from .ledger import Ledger
 from .records import Weight
-from .recovery import handshake
+from .recovery import handshake, own_id
 from .recovery.server_state import KEEPERS, remember
 from .reporter import Reporter
 from .session import ID_LIMIT, Session, packed
@@ -90,12 +90,16 @@ class Belonging:
             self._large_said = True
             self._reporter.action(f"not kept, for want of room: {counted(count, 'header')}", x, Weight.WARNING)
 
+    def is_unproven(self, x: Exchange) -> bool:
+        """Whether the head of a stream alone does not show that the server has accepted who asks."""
+        return x.verb == "POST" and x.presented is not None and (x.stranger or x.session is None)
+
     def works(self, x: Exchange) -> Session | None:
         """The session in which a request was answered with success; a stranger is its client by that. None if none."""
         session = x.session
         if session is not None and not x.stranger:
             return session
-        if x.presented is None or not self.keeps(x.presented, x) or (x.stranger and _fails(x)):
+        if x.presented is None or not self.keeps(x.presented, x) or not (x.streamed or own_id.accepted(x)):
             return None
         session = session or self._claims.meant(x)
         if session is None:
@@ -163,12 +167,12 @@ class Belonging:
         self._enter(session, x)
         return session
 
-    def understood(self, x: Exchange, message: Message) -> None:
+    def understood(self, x: Exchange, message: Message | None) -> None:
         """The response to a request was read: what it means for the session, what was negotiated if it opens one."""
         request = x.message
-        if request is None or message.id != request.id:
+        if request is None or message is None or not x.ok or message.id != request.id:
             return
-        if x.session is not None and request.method in KEEPERS:
+        if x.session is not None and not x.stranger and request.method in KEEPERS:
             held = x.session.holding()
             if not remember(held, request, message) and not held.full:
                 held.full = True
@@ -243,9 +247,3 @@ def introduce(client: Client, info: Any) -> None:
 def _shared(info: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """The same object for all clients that are one program."""
     return MappingProxyType(dict(info))
-
-
-def _fails(x: Exchange) -> bool:
-    """Whether an answer says of itself that it is none: a stranger is not accepted by that."""
-    message = x.answer.first if x.answer is not None else None
-    return message is not None and message.error is not None

@@ -28,7 +28,7 @@ from .observer import Guarded, Nobody, Observer
 from .outbox import Outbox, sooner
 from .policy import Policy
 from .records import Weight
-from .recovery import dialects
+from .recovery import dialects, own_id
 from .recovery.dialects import Reading, Verdict
 from .recovery.handshake import Step
 from .recovery.recovery import Recovery
@@ -170,10 +170,12 @@ class Core:
         x.streamed = x.ok or (x.session is None and x.akin is None)
         if not x.streamed:
             return Head(session_id)
-        if x.verb == "GET" and x.session is not None:
+        x.unproven = self._belonging.is_unproven(x)
+        if not x.unproven:
+            self._succeeded(x)
+        if x.verb == "GET" and x.session is not None and not x.stranger:
             self.ledger.listens(x.session, x.id, now)
             self.reporter.changed(x.session)
-        self._succeeded(x)
         self._observer.answer(x)
         return Head(session_id, stream=True, first=self._recovery.first_events(x))
 
@@ -182,10 +184,13 @@ class Core:
         self._at(now)
         x.events += 1
         x.connection.last_active = now
-        if x.session is not None:
+        if x.session is not None and not x.stranger:
             x.session.last_used = now
         body = parse(event.data) if event.data else None
         message = body.first if body else None
+        if x.unproven and message is not None and own_id.grants(x, message):
+            x.unproven = False
+            self._succeeded(x)
         if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
             x.responded = True
             self._belonging.understood(x, message)
@@ -205,10 +210,8 @@ class Core:
         if reading is not None:
             x.dialect = reading.dialect
         self._observer.answer(x)
-        if x.ok and message is not None:
-            self._belonging.understood(x, message)
         if x.verb == "DELETE":
-            if x.session is not None and (x.ok or not x.stranger):
+            if x.session is not None and not x.stranger:
                 self.ending.answered(x)
             return DELIVER
         own = reading is not None and reading.verdict is Verdict.ANSWERED
@@ -222,6 +225,7 @@ class Core:
             self.reporter.action(f"answered {x.status} when sent again: gets the original answer", x, Weight.WARNING)
             return Deliver(original=True)
         self._succeeded(x)
+        self._belonging.understood(x, message)
         return DELIVER
 
     def _lost(self, x: Exchange, reading: Reading) -> Decision:

@@ -64,6 +64,8 @@ class Exchange:
     answer: Body | None = None
     """The answer's body, when it was not a stream."""
     streamed: bool = False
+    unproven: bool = False
+    """What comes on the stream is to show whether the server has accepted who asks."""
     events: int = 0
     responded: bool = False
     """Whether the response to the request was seen, in a body or on a stream."""

@@ -130,7 +130,7 @@ class Ledger:
     def stands(self, session: Session) -> bool:
         """Whether one is known in the place of this session."""
         place = self.endpoints.get(session.endpoint)
-        return place is not None and any(one.whose == session.whose for one in place.named(session.client_id))
+        return place is not None and place.stands(session.client_id, session.whose)
 
     def open(self, session: Session, now: float, whose: Whose | None = None) -> None:
         """Enter a new session: in the place of the one that clients knew by the same id, unless `whose` is given.

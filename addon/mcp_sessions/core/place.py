@@ -89,6 +89,11 @@ class Place:
             yield first
             yield from self.beside.get(client_id, {}).values()
 
+    def stands(self, client_id: str, whose: Whose | None) -> bool:
+        """Whether a session is known by this id that is found by these credentials, or without any (None)."""
+        first = self.sessions.get(client_id)
+        return first is not None and (first.whose == whose or whose in self.beside.get(client_id, {}))
+
     def at_server(self, server_id: str) -> Iterator[Session]:
         """The sessions that the server knows by this id."""
         yield from self.mapped.get(server_id, ())

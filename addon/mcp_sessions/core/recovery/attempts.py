@@ -6,12 +6,21 @@ from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 from ...wire.headers import Fields
 from ..exchange import Exchange
-from ..session import Session
+from ..session import Endpoint, Session
 from .handshake import Step
 from .replay import Treatment
+
+
+class Lane(NamedTuple):
+    """Those who wait for each other before they may shake hands."""
+
+    endpoint: Endpoint
+    guest: bool = False
+    """Those whom the server has not accepted yet: others do not wait for them, however many they are."""
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +33,8 @@ class Attempt:
     deadline: float
     x: Exchange | None = None
     """The exchange that it is for."""
+    guest: bool = False
+    """Whether the server has not accepted yet who it is for."""
     since: float = 0.0
     """When the session was found to be lost."""
     begun: float | None = None
@@ -40,6 +51,11 @@ class Attempt:
     committing: bool = False
     """Its result is being entered where other proxies see it."""
     over: bool = False
+
+    @property
+    def lane(self) -> Lane:
+        """Among whom it waits for its turn."""
+        return Lane(self.session.endpoint, self.guest)
 
     @property
     def time(self) -> float:

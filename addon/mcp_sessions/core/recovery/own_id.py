@@ -9,8 +9,11 @@ import json
 import re
 from typing import Any
 
-from ...wire.jsonrpc import Kind
+from ...wire.jsonrpc import Kind, Message
 from ..exchange import Exchange
+
+ACCEPTED = 202
+"""The status of an answer to what is no request."""
 
 WINDOW = 64 * 1024
 """Bytes at the beginning and at the end of what is no JSON in which an id is looked for."""
@@ -40,6 +43,24 @@ def may_answer(x: Exchange, content: bytes | None) -> bool | None:
         return False
     ids = "|".join(re.escape(spelling) for one in asked for spelling in _spellings(one))
     return re.search(rf'"id"\s*:\s*"?(?:{ids})(?:\.0+)?"?\s*[,}}\]\r\n]'.encode(), seen) is not None
+
+
+def grants(x: Exchange, message: Message) -> bool:
+    """Whether a message shows that the server has taken the request: its result, or what it says before that."""
+    if message.kind is not Kind.RESPONSE:
+        return message.kind is not Kind.INVALID
+    asked = _asked(x)
+    return "result" in message.raw and (not asked or _spelt(message.id) in asked)
+
+
+def accepted(x: Exchange) -> bool:
+    """Whether an answer that was read whole, with 2xx, shows the same: a page with 200, or an error, does not."""
+    if x.verb != "POST" or x.answer is None:
+        return False
+    responses = [m for m in x.answer.messages if m.kind is Kind.RESPONSE]
+    if _asked(x) or responses:
+        return any(grants(x, one) for one in responses)
+    return x.status == ACCEPTED or not (x.answer.messages or x.answer.problem)
 
 
 def _asked(x: Exchange) -> set[str | None]:

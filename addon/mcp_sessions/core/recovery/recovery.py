@@ -31,7 +31,7 @@ from ..reporter import Reporter
 from ..session import Session
 from ..states import ClientSide, Failure, ServerSide, Trigger, WhyNot
 from ..tally import BY_STATUS, Wait
-from .attempts import Attempt
+from .attempts import Attempt, Lane
 from .dialects import Reading
 from .handshake import Step
 from .limits import GaveUp, Limits, Troubles
@@ -121,7 +121,7 @@ class Recovery:
         if at_first_use and x.generation == session.generation and alive:
             now = self._reporter.now
             if self._troubles.of(session).deaths == 0:  # what follows is limited session by session
-                self.shaking.storms.failed(session.endpoint, self._troubles.recovered_at(session), now)
+                self.shaking.storms.failed(Lane(session.endpoint), self._troubles.recovered_at(session), now)
             if self._troubles.died_young(session, now):
                 self._reporter.action(
                     "not brought back for a while: it was lost again and again at its first use", x, Weight.WARNING
@@ -143,7 +143,7 @@ class Recovery:
             return HOLD, False
         if x.generation < session.generation:
             return self._sent_again(x, outcome_for(session, what)), False
-        self.shaking.storms.admit(session.endpoint)
+        self.shaking.storms.admit(Lane(session.endpoint, self._is_guest(session)))
         self._troubles.begin(session, self._reporter.now)
         self._attempt(session, x.url, h.carried_over(x.headers), x).waiting[x.id] = (x, what)
         return HOLD, True
@@ -204,9 +204,13 @@ class Recovery:
 
     def _attempt(self, session: Session, url: str, carried: h.Fields, x: Exchange | None = None) -> Attempt:
         now = self._reporter.now
-        attempt = Attempt(session, url, carried, now + self.policy.recover_timeout, x, now)
+        deadline = now + self.policy.recover_timeout
+        attempt = Attempt(session, url, carried, deadline, x, self._is_guest(session), now)
         self.attempts[session] = attempt
         return attempt
+
+    def _is_guest(self, session: Session) -> bool:
+        return session.number not in self._ledger.sessions
 
     def _begin(self, session: Session, why: str, x: Exchange | None) -> None:
         self._ledger.fire(session, Trigger.HANDSHAKE, self._reporter.now)

@@ -16,7 +16,7 @@ from ..reporter import Reporter
 from ..session import Endpoint, Session, packed
 from ..states import Failure, RecoveryState, RecoveryTrigger, WhyNot
 from . import handshake
-from .attempts import Attempt, Attempts
+from .attempts import Attempt, Attempts, Lane
 from .handshake import Step
 from .joint import Joint
 from .limits import Limits, Troubles
@@ -63,15 +63,15 @@ class Shaking:
             return
         self.attempts.time(attempt)
         self.storms.enter(attempt)
-        self._next_turns(attempt.session.endpoint)
+        self._next_turns(attempt.lane)
 
     def worked(self, endpoint: Endpoint) -> None:
         """A session of this endpoint that was brought back works."""
-        if self.storms.worked(endpoint):
-            self._next_turns(endpoint)
+        if self.storms.worked(Lane(endpoint)):
+            self._next_turns(Lane(endpoint))
 
-    def _next_turns(self, endpoint: Endpoint) -> None:
-        for attempt in self.storms.turns(endpoint, self._reporter.now):
+    def _next_turns(self, lane: Lane) -> None:
+        for attempt in self.storms.turns(lane, self._reporter.now):
             self._begin(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
@@ -196,14 +196,13 @@ class Shaking:
 
     def _end(self, attempt: Attempt, why_not: Failure | None = None, *, for_all: bool = True) -> None:
         """A handshake has worked, or failed in a way that says something of all others at its server."""
-        endpoint = attempt.session.endpoint
         if why_not is None:
             self.storms.succeeded(attempt, self._reporter.now)
-        elif for_all and attempt.begun is not None and attempt.session.number in self._ledger.sessions:
-            self.storms.failed(endpoint, attempt.begun, self._reporter.now)
+        elif for_all and attempt.begun is not None and not attempt.guest:
+            self.storms.failed(attempt.lane, attempt.begun, self._reporter.now)
         self._take_off(attempt, why_not.text if why_not else "")
         self._ended(attempt, why_not)
-        self._next_turns(endpoint)
+        self._next_turns(attempt.lane)
 
     def _take_off(self, attempt: Attempt, why_not: str = "") -> None:
         self.attempts.take_off(attempt)
@@ -213,7 +212,7 @@ class Shaking:
     def give_up(self, attempt: Attempt) -> None:
         """Nobody wants this handshake any more."""
         self._take_off(attempt)
-        self._next_turns(attempt.session.endpoint)
+        self._next_turns(attempt.lane)
 
     def _cut_short(self, attempt: Attempt, why: Failure, *, for_all: bool = True) -> None:
         """A handshake comes to no end: what is done by now has to do."""
@@ -238,7 +237,7 @@ class Shaking:
                 attempt.due = None
                 self.attempts.time(attempt)
                 if attempt.begun is None:
-                    self._next_turns(attempt.session.endpoint)
+                    self._next_turns(attempt.lane)
                 else:
                     self._open(attempt)
             elif attempt.begun is None:
