@@ -25,7 +25,7 @@ def interpreter(*packages: str) -> Path:
     if complete.exists():
         return python
     _STORE.mkdir(exist_ok=True)
-    with _locked(_STORE / f"{name}.lock"):
+    with locked(_STORE / f"{name}.lock"):
         if not complete.exists():
             shutil.rmtree(home, ignore_errors=True)
             base = getattr(sys, "_base_executable", sys.executable)
@@ -49,7 +49,7 @@ def _run(command: list[str]) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("a+b") as file:
         if sys.platform == "win32":
             import msvcrt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 from mitmproxy import flowfilter
 from mitmproxy.test import tflow
-from sarif_pydantic import Sarif
 
 from harness.environments import REPOSITORY
 from mcp_sessions.__main__ import main
@@ -22,7 +20,6 @@ from mcp_sessions.rules.examples import written_out
 from mcp_sessions.rules.pages import explain, page
 from mcp_sessions.views import summary
 from mcp_sessions.views.log import EventLog
-from mcp_sessions.views.sarif import sarif
 from mcp_sessions.views.summary import Outcome
 from rules.transcripts import SESSION, Player, read
 
@@ -165,17 +162,6 @@ def test_explaining_a_rule(rule: Rule) -> None:
         written_out(rule.good),
     ):
         assert part in text
-
-
-def test_sarif_names_rule_level_and_clause() -> None:
-    lines = [record.model_dump_json().encode() for record in told().told]
-    run = Sarif.model_validate_json(sarif(lines)).runs[0]
-    [found] = run.results
-    assert (found.rule_id, found.level.value) == ("MCP305", "error")
-    assert found.message.text == told().violations[0].said()
-    [rule] = run.tool.driver.rules
-    assert rule.help_uri == LOST.address()
-    assert json.loads(sarif(lines))["version"] == "2.1.0"
 
 
 def test_sarif_of_something_else_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

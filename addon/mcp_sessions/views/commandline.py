@@ -24,13 +24,25 @@ _known = click.option(
 @click.command
 @click.argument("file", metavar="FILE")
 @_known
-def sarif(file: str, baseline: str) -> None:
-    """Print the violations in FILE, which mcp_log has written, as SARIF 2.1.0."""
+@click.option(
+    "--at",
+    metavar="PATH",
+    default="",
+    help="Show them at this file of the repository, such as the server's source; default FILE itself, line by line.",
+)
+def sarif(file: str, baseline: str, at: str) -> None:
+    """Print the violations in FILE, which mcp_log has written, as SARIF 2.1.0 that GitHub's code scanning takes.
+
+    Paths are written as they are from the current folder: run it at the root of the repository.
+    """
     from .logged import unknown
     from .sarif import sarif as written
 
     known = _read(baseline)
-    click.echo(_of(file, lambda lines: written(unknown(lines, known))))
+    made = _of(file, lambda lines: written(unknown(lines, known), at or file, at=bool(at)))
+    click.echo(made.text)
+    if made.note:
+        click.echo(made.note, err=True)
     _account(known)
 
 
@@ -66,7 +78,7 @@ def baseline(file: str) -> None:
     click.echo(_of(file, lambda lines: written(violations(lines))), nl=False)
 
 
-def _of(file: str, made: Callable[[Iterable[bytes]], str]) -> str:
+def _of[T](file: str, made: Callable[[Iterable[bytes]], T]) -> T:
     """What is made of the lines of a file."""
     with open(file, "rb") as lines:
         try:

@@ -10,8 +10,8 @@ from ..core.records import LINE, AnyRecord, Violation
 from ..rules.baseline import Baseline
 
 
-def records(lines: Iterable[bytes]) -> Iterator[AnyRecord]:
-    """The records in these lines.
+def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, AnyRecord]]:
+    """The records in these lines, each with the number of its line.
 
     Raises:
         ValueError: when a line is not of the log; says which.
@@ -20,9 +20,14 @@ def records(lines: Iterable[bytes]) -> Iterator[AnyRecord]:
         if not line.strip():
             continue
         try:
-            yield LINE.validate_json(line)
+            yield number, LINE.validate_json(line)
         except ValidationError as e:
             raise ValueError(f"line {number} is not of mcp_log: {e.errors()[0]['msg']}") from None
+
+
+def records(lines: Iterable[bytes]) -> Iterator[AnyRecord]:
+    """The records alone."""
+    return (record for _, record in numbered(lines))
 
 
 def violations(lines: Iterable[bytes]) -> Iterator[Violation]:
@@ -30,12 +35,8 @@ def violations(lines: Iterable[bytes]) -> Iterator[Violation]:
     return (record for record in records(lines) if isinstance(record, Violation))
 
 
-def unknown(lines: Iterable[bytes], known: Baseline) -> Iterator[bytes]:
-    """The lines without the violations that are known; each is read."""
-    if not known.known:
-        return iter(lines)
-    return (
-        record.model_dump_json().encode()
-        for record in records(lines)
-        if not (isinstance(record, Violation) and known.knows(record))
-    )
+def unknown(lines: Iterable[bytes], known: Baseline) -> Iterator[tuple[int, Violation]]:
+    """The violations that are not known, each with the number of its line; all are read."""
+    for number, record in numbered(lines):
+        if isinstance(record, Violation) and not known.knows(record):
+            yield number, record
