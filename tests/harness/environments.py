@@ -29,13 +29,14 @@ def interpreter(*packages: str) -> Path:
         if not complete.exists():
             shutil.rmtree(home, ignore_errors=True)
             base = getattr(sys, "_base_executable", sys.executable)
-            _run([_uv(), "venv", "--quiet", "--python", base, str(home)])
-            _run([_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages])
+            _run([uv(), "venv", "--quiet", "--python", base, str(home)])
+            _run([uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages])
             complete.touch()
     return python
 
 
-def _uv() -> str:
+def uv() -> str:
+    """Where uv is."""
     found = os.environ.get("UV") or shutil.which("uv")
     if not found:
         raise RuntimeError("uv is needed to make the peers' environments: not in the variable UV, not on the path")
