@@ -1,6 +1,6 @@
 """Fixtures that start real peers and end them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -112,16 +112,28 @@ def client_of(started: AsyncExitStack) -> StartSession:
 LONGEST_TURN = 0.05
 """Seconds of processor time that one turn of mitmdump's event loop may take."""
 
-TURNS: list[tuple[float, str, str]] = []
-"""The longest turn of each test: seconds, the test, what was run."""
+TURN = "longest turn"
+"""The property of a test's report that says which it was: seconds, and what was run."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the longest turns of the event loop."""
-    if TURNS:
+    """Print the longest turn of each test; they come with the reports, for the tests run in processes of their own."""
+    reports = [
+        one for some in terminalreporter.stats.values() for one in some if getattr(one, "when", "") == "teardown"
+    ]
+    turns = [(*value, one.nodeid) for one in reports for name, value in one.user_properties if name == TURN]
+    if turns:
         terminalreporter.section("longest turns of mitmproxy's event loop, processor time")
-        for seconds, test, what in sorted(TURNS, reverse=True)[:10]:
-            terminalreporter.write_line(f"{seconds * 1000:6.1f} ms  {test}  {what}")
+        for seconds, what, test in sorted(turns, reverse=True):
+            terminalreporter.write_line(f"{seconds * 1000:6.1f} ms  {test}  {what[:100]}")
+
+
+def check_turns(node: pytest.Item, proxies: Sequence[Mitmdump]) -> None:
+    """Note the longest turn of these proxies' event loops, and fail if it took too long."""
+    seconds, what = max((proxy.longest_turn for proxy in proxies), default=(0.0, ""))
+    node.user_properties.append((TURN, (seconds, what)))
+    if node.get_closest_marker("slow_turns") is None:
+        assert seconds <= LONGEST_TURN, f"a turn of the event loop took {seconds * 1000:.0f} ms: {what}"
 
 
 @pytest.fixture
@@ -131,14 +143,7 @@ def mitmdump(started: AsyncExitStack, request: pytest.FixtureRequest) -> Iterato
     A test fails if one turn of its event loop takes too long, unless it is marked `slow_turns`, with the reason.
     """
     proxies: list[Mitmdump] = []
-
-    def check_turns() -> None:
-        seconds, what = max((proxy.longest_turn for proxy in proxies), default=(0.0, ""))
-        TURNS.append((seconds, request.node.nodeid, what))
-        if request.node.get_closest_marker("slow_turns") is None:
-            assert seconds <= LONGEST_TURN, f"a turn of the event loop took {seconds * 1000:.0f} ms: {what}"
-
-    started.callback(check_turns)  # the last of all: the proxies have ended by then
+    started.callback(check_turns, request.node, proxies)  # the last of all: the proxies have ended by then
 
     async def start(upstream: str | int | None = None, **more: Any) -> Mitmdump:
         proxies.append(await started.enter_async_context(Mitmdump(upstream, **more)))

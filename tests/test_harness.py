@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from harness.environments import PEERS
+from harness.environments import PEERS, REPOSITORY
 from harness.exchange import Answer, Request, error, event, sse
 from harness.mini_mcp import MiniMcp, Rule, lost_everything_style
 from harness.process import Process
@@ -260,3 +261,18 @@ async def test_http2_over_tls_through_bare_proxy() -> None:
         assert {seen.http for seen in server.seen} == {"2"}
         # The proxy is gone, and with it every exchange.
         assert all(seen.ended for seen in server.seen)
+
+
+@pytest.mark.real
+async def test_a_turn_that_takes_too_long_fails_and_every_turn_is_printed() -> None:
+    """Also where the tests run in processes of their own, as they do as a rule."""
+    run = ("-m", "pytest", str(PEERS / "turns.py"), "-n", "1", "-p", "no:rerunfailures", "-p", "no:cacheprovider")
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, *run, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said = (await asked.communicate())[0].decode()
+    assert asked.returncode == 1, said
+    assert re.search(r"AssertionError: a turn of the event loop took \d+ ms", said), said
+    assert len(re.findall(r"^ +\d+\.\d ms  tests/peers/turns\.py::test_turn\[/(?:slow|quick)\]", said, re.M)) == 2, said
+    assert "ERROR tests/peers/turns.py::test_turn[/slow]" in said
+    assert "1 error" in said

@@ -5,13 +5,14 @@ from itertools import pairwise
 import pytest
 
 from conftest import StartClient, StartProxy, StartServer
-from harness.sdk import Major, SdkServer
+from harness.sdk import Major, SdkClient, SdkServer
 
 pytestmark = pytest.mark.real
 
 
-async def listening(server: SdkServer) -> None:
+async def listening(server: SdkServer, client: SdkClient) -> None:
     """The client is done with its handshake: an SDK that loses its server in the middle of one gives up by itself."""
+    assert (await client.call("echo", text="shaken hands")).ok  # what it sends, it sends in turn
     await server.wait_state(lambda seen: seen.method == "GET" and seen.status == 200)
 
 
@@ -55,7 +56,7 @@ async def test_a_resent_call_streams_its_progress(
     server = await sdk_server(major)
     proxy = await mitmdump(server.port)
     client = await sdk_client(major, proxy.url)
-    await listening(server)
+    await listening(server, client)
     await server.restart()
 
     result = await client.call("progress", steps=4, interval=0.4)
@@ -74,7 +75,7 @@ async def test_an_elicitation_inside_a_resent_call_is_answered(
     server = await sdk_server(major)
     proxy = await mitmdump(server.port)
     client = await sdk_client(major, proxy.url, elicit="forty-two", sample="a sample")
-    await listening(server)
+    await listening(server, client)
     await server.restart()
 
     asked = await client.call("ask", question="how many?")
@@ -112,7 +113,7 @@ async def test_the_listening_stream_is_brought_back_as_well(
     server = await sdk_server(1)
     proxy = await mitmdump(server.port)
     client = await sdk_client(1, proxy.url)
-    await listening(server)
+    await listening(server, client)
     old = await client.session_id()
 
     await server.forget()
