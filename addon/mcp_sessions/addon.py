@@ -91,7 +91,7 @@ class McpSessions:
         """Carry out what this core decides, while this judge looks on."""
         self.core, self.judge = core, judge
         core.reporter.sink = self.reporting.tell
-        core.reporter.followers[:] = [self.reporting.journal.touch]
+        core.reporter.followers[:], core.reporter.listeners[:] = [self.reporting.journal.touch], [self.shown.happened]
         self.checking.serve(judge)
         self.effects = Effects(core, self.own, lambda: self.keeping)
         self.identifying = Identifying(core, self._tasks, self.effects.fetch)
@@ -169,7 +169,7 @@ class McpSessions:
     def _apply(self) -> None:
         """Hand the settings to whoever is concerned."""
         chosen = self.settings
-        self.shown.status, self.shown.metrics = chosen.mcp_status, chosen.mcp_metrics
+        self.shown.status, self.shown.metrics, self.shown.otel = chosen.mcp_status, chosen.mcp_metrics, chosen.mcp_otel
         self.recordings.redact = chosen.mcp_redact
         self.identifying.enable(chosen.mcp_identify == "on")
         self.exchanges.body_limit = chosen.body_limit

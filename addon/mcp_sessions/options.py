@@ -20,7 +20,7 @@ from .rules.entries import Level, catalogue
 from .store import FILE
 from .store.redis import Address, is_address
 from .store.redis.seal import read_key
-from .views.telemetry.address import ListenAt
+from .views.telemetry.address import ListenAt, collector
 
 _SIZE = re.compile(r"(\d{1,12})([bkmg]?)", re.I)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -31,6 +31,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "mcp_ledger": lambda value: is_address(value) and Address.parse(value),
     "mcp_ledger_key": read_key,
     "mcp_metrics": ListenAt.parse,
+    "mcp_otel": collector,
 }
 """What reads a value, for the error that it raises if it can't. What is empty is not read."""
 
@@ -146,6 +147,12 @@ class Settings(BaseModel):
         "",
         description="Serve figures for Prometheus at http://HOST:PORT/metrics (and /healthz), such as "
         "127.0.0.1:9464; see docs/telemetry.md.",
+    )
+    mcp_otel: str = Field(
+        "",
+        description="Send spans and histograms by OTLP over HTTP to this address, such as http://127.0.0.1:4318; on: "
+        "as the standard OTEL_ variables say; off: never. By default if one of these names an endpoint; see "
+        "docs/telemetry.md.",
     )
     mcp_redact: Sequence[str] = Field(
         (),

@@ -6,19 +6,25 @@ import re
 import sys
 from collections import Counter
 
+import httpx
 import pytest
 
 from conftest import StartProxy, StartScripted
 from harness.environments import PEERS
 from harness.mini_mcp import MiniMcp
+from harness.otlp import HASTE, Collector, told
 from harness.process import Process
 from harness.prometheus import Prometheus
 from harness.proxy import Mitmdump
+from mcp_sessions.views.telemetry.exporter import BOUNDS
 
 pytestmark = pytest.mark.real
 
 MANY, DELETED = 500, 100
 """Sessions, and those of them that their client ends itself."""
+
+PLANTED = "s3cr3t-0f-a-s3ss10n-wh1ch-15-l0ng"
+"""What every session id begins with."""
 
 
 async def metrics_of(proxy: Mitmdump) -> str:
@@ -27,9 +33,10 @@ async def metrics_of(proxy: Mitmdump) -> str:
 
 
 async def test_the_figures_are_those_of_the_server(scripted: StartScripted, mitmdump: StartProxy) -> None:
-    mini = MiniMcp()
-    server = await scripted(mini)
-    proxy = await mitmdump(server.port, options={"mcp_metrics": "127.0.0.1:0"})
+    mini, collector = MiniMcp(prefix=PLANTED), Collector()
+    server, collecting = await scripted(mini), await scripted(collector)
+    options = {"mcp_metrics": "127.0.0.1:0", "mcp_otel": collecting.base}
+    proxy = await mitmdump(server.port, options=options, env=HASTE)
     target = await metrics_of(proxy)
     client = Process([sys.executable, PEERS / "many_sessions.py", str(proxy.port)], stdin=True)
 
@@ -81,5 +88,41 @@ async def test_the_figures_are_those_of_the_server(scripted: StartScripted, mitm
         assert min([float(one["value"][1]) for one in await prometheus.ask("up")]) == 1
         scrapes = await prometheus.figures("count_over_time(mcp_addon_info[1m])")
         assert min(scrapes.values()) > 8
+        lag = await prometheus.figures('mcp_event_loop_lag_seconds_bucket{le="0.25"}')
+        assert lag == await prometheus.figures("mcp_event_loop_lag_seconds_count")
+        async with httpx.AsyncClient() as http:
+            page = (await http.get(f"http://{target}/metrics")).text
         (memory,) = (await figures("process_resident_memory_bytes")).values()
         assert memory > 1e7
+
+    await proxy.stop()
+    assert collector.services == {"mitmproxy-mcp-sessions"}
+    assert collector.count() == {
+        ("initialize", "SERVER"): MANY,
+        ("notifications/initialized", "SERVER"): MANY,
+        ("tools/call echo", "SERVER"): 2 * MANY,
+        ("DELETE session", "SERVER"): DELETED,
+        ("mcp recovery", "INTERNAL"): recovered,
+        ("initialize", "CLIENT"): recovered,
+        ("notifications/initialized", "CLIENT"): statuses["POST", "notifications/initialized", 202] - MANY,
+        ("DELETE session", "CLIENT"): deletes.total() - DELETED,
+        ("mcp violation", "INTERNAL"): said["MCP308"],  # of sessions, and of no exchange
+    }
+    events = [event for span in collector.spans for event in span.events]
+    assert Counter(told(event.attributes)["mcp_sessions.rule"] for event in events) == said
+    assert len({span.span_id for span in collector.spans}) == len(collector.spans)
+    again = {
+        (one.trace_id, one.span_id) for one in collector.spans if "mcp_sessions.sent_again" in told(one.attributes)
+    }
+    linked = [one for one in collector.spans if one.name == "mcp recovery"]
+    assert {(link.trace_id, link.span_id) for one in linked for link in one.links} == again
+    assert len(again) == recovered
+    operations = collector.metrics["mcp.server.operation.duration"].histogram.data_points
+    assert sum(point.count for point in operations) == 4 * MANY
+    (lives,) = collector.metrics["mcp.server.session.duration"].histogram.data_points
+    assert (lives.count, tuple(lives.explicit_bounds)) == (MANY, BOUNDS)
+    assert proxy.logged("mcp_otel") == []
+    # Nobody is told a whole id of a session.
+    assert PLANTED[:8].encode() in b"".join(collector.raw)
+    for data in (b"".join(collector.raw), page.encode()):
+        assert PLANTED[:12].encode() not in data

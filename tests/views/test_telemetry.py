@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -249,3 +250,19 @@ async def test_begun_and_ceased_by_the_option(caplog: pytest.LogCaptureFixture) 
         view.configured()
         with pytest.raises(httpx.ConnectError):
             await client.get(address)
+
+
+async def test_spans_by_the_option(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("mcp_sessions.views.telemetry.pipe.EXPORTER", Path(__file__).with_name("no such file"))
+    view = Telemetry(shown(""))
+    view.shown.otel = f"http://user:{SECRET}@127.0.0.1:4318/{SECRET}"
+    view.running()
+    assert view.shown.tracer is not None
+    assert len(view.shown.journal.hearers) == 1
+    view.configured()  # another option has changed
+    view.shown.otel = "off"
+    view.configured()
+    assert view.shown.tracer is None
+    assert not view.shown.journal.hearers
+    assert [one.getMessage() for one in caplog.records] == ["mcp: spans and histograms to http://127.0.0.1:4318"]

@@ -192,7 +192,7 @@ class Core:
             x.unproven = False
             self._succeeded(x)
         if message is not None and message.kind is Kind.RESPONSE and x.message and message.id == x.message.id:
-            x.responded = True
+            x.response = message
             self._belonging.understood(x, message)
         self._observer.event(x, event, body, now)
 
@@ -203,7 +203,7 @@ class Core:
         x.answer = UNREAD if content is None else parse(content) if content else Body()
         message = x.answer.first
         if message is not None and x.message is not None and message.id == x.message.id:
-            x.responded = True
+            x.response = message
         if x.stranger:
             self._belonging.look_again(x)
         reading = dialects.reading(x, content, self._policy.dialects)

@@ -96,6 +96,8 @@ class Request:
     """Seconds within which it must be answered."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     content: bytes = field(default=b"", repr=False)
+    cause: Exchange | None = field(default=None, repr=False)
+    """The exchange that it is sent for, if it is for one: a recovery is."""
     unless_elsewhere: bool = False
     """Not to be sent if another proxy sees to the session's end by now; nor if that can't be known."""
 

@@ -67,8 +67,8 @@ class Exchange:
     unproven: bool = False
     """What comes on the stream is to show whether the server has accepted who asks."""
     events: int = 0
-    responded: bool = False
-    """Whether the response to the request was seen, in a body or on a stream."""
+    response: Message | None = None
+    """The response to the request, once it was seen, in a body or on a stream."""
     finish: Finish | None = None
     finished_at: float = 0.0
 
@@ -109,6 +109,11 @@ class Exchange:
         self.method = message.method if message else None
         self.kind = message.kind if message else None
         self.is_initialize = self.verb == "POST" and self.method == "initialize" and not self.body.batch
+
+    @property
+    def responded(self) -> bool:
+        """Whether the response to the request was seen."""
+        return self.response is not None
 
     @property
     def ok(self) -> bool:

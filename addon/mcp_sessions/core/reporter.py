@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..wire.jsonrpc import Kind
 from ..wire.text import printable
@@ -11,6 +12,26 @@ from .client import Client, Connection
 from .exchange import Exchange
 from .records import Action, AnyRecord, Change, Weight
 from .session import Session
+from .states import Failure
+
+
+class Recovery(NamedTuple):
+    """A session was brought back, or not."""
+
+    session: Session
+    x: Exchange | None
+    """The exchange that it was for; none if the user wanted it."""
+    since: float
+    failure: Failure | None
+
+
+class Over(NamedTuple):
+    """A session is over at its server."""
+
+    session: Session
+
+
+type Episode = Recovery | Over
 
 WAITING_LIMIT = 1_000
 """Records that may wait until it is known whose they are."""
@@ -31,6 +52,8 @@ class Reporter:
         self.now = 0.0
         self.followers: list[Callable[[Session], None]] = []
         """Called with each session that has changed; to be quick."""
+        self.listeners: list[Callable[[Episode, float], None]] = []
+        """Told of episodes in the life of a session, and of the time; to be quick."""
         self._waiting: deque[tuple[AnyRecord, Connection | None, float]] = deque()
 
     def tell(self, record: AnyRecord, connection: Connection | None = None) -> None:
@@ -66,6 +89,11 @@ class Reporter:
         """A session changed in a way that is not worth a word."""
         for follower in self.followers:
             follower(session)
+
+    def happened(self, episode: Episode) -> None:
+        """Something of a session's has come to its end."""
+        for listener in self.listeners:
+            listener(episode, self.now)
 
     def change(
         self, session: Session, what: str, detail: str = "", x: Exchange | None = None, weight: Weight = Weight.INFO

@@ -11,8 +11,8 @@ from mitmproxy import ctx, http
 
 from ..core.client import Connection
 from ..core.core import Core
-from ..core.decisions import Decision, Forward, Hold, Reply
-from ..core.exchange import Finish
+from ..core.decisions import Decision, Forward, Hold, Outcome, Reply, Request
+from ..core.exchange import Exchange, Finish
 from ..core.session import Endpoint, Session
 from ..wire import headers as h
 from ..wire.headers import header_map
@@ -53,6 +53,12 @@ class Onlookers(Protocol):
     def touch(self, session: Session) -> None:
         """An exchange of a session is over."""
 
+    def exchange(self, x: Exchange, flow: http.HTTPFlow) -> None:
+        """An exchange is over, and nothing more is to be found out about it."""
+
+    def sent(self, request: Request, began: float, outcome: Outcome) -> None:
+        """A request of the proxy's own is over."""
+
 
 class Exchanges:
     """All exchanges, from the hooks' point of view."""
@@ -80,6 +86,7 @@ class Exchanges:
         self.answers = Answers(core, effects, own, tasks, self._over)
         self._effects = effects
         self._onlookers = onlookers
+        own.told = onlookers.sent
         self._streamed: WeakSet[http.HTTPFlow] = WeakSet()
         """Flows that were told of before their body was read."""
         self._arriving = Arriving(tasks, identifying, memory, self._go_on)
@@ -296,6 +303,7 @@ class Exchanges:
         marks.annotate(flow, x)
         if x.session is not None:
             self._onlookers.touch(x.session)
+        self._onlookers.exchange(x, flow)
         self._effects.fetch()
 
     def disconnected(self, connection_id: str) -> Connection | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from ..core.decisions import Outcome, Request
 from ..wire.headers import JSON, SSE, Fields, HeaderMap
 from ..wire.jsonrpc import Body, Kind, parse
 from ..wire.sse import Decoder
-from . import marks
+from . import clock, marks
 from .failing import described
 from .flows import Live, Route
 from .metadata import OWN
@@ -36,10 +36,18 @@ class OwnRequests:
     """Sends requests of the proxy's own, and knows which flows they are."""
 
     def __init__(self) -> None:
+        self.told: Callable[[Request, float, Outcome], None] = lambda *_: None
+        """Told of each request in a client's place that is over: when it was sent, and what came of it."""
         self._under_way: dict[str, asyncio.Future[Body]] = {}
 
     async def send(self, request: Request) -> Outcome:
         """Send it and wait for the answer, as long as it has. Never raises."""
+        began = clock.now()
+        outcome = await self._outcome(request)
+        self.told(request, began, outcome)
+        return outcome
+
+    async def _outcome(self, request: Request) -> Outcome:
         try:
             flow, body, problem = await self._replay(_flow_of(request), request.patience)
         except Exception as e:

@@ -9,11 +9,27 @@ from typing import Protocol
 
 from mitmproxy import http
 
+from ..core.decisions import Outcome, Request
+from ..core.exchange import Exchange
 from ..core.ledger import Ledger
+from ..core.reporter import Episode
 from ..core.session import Session
 from ..proxy.streams import StreamReader
 from ..store.redis.overview import Lookout
 from .journal import Journal
+
+
+class Tracer(Protocol):
+    """Tells others what is done, in their terms."""
+
+    def exchange(self, x: Exchange, flow: http.HTTPFlow) -> None:
+        """An exchange is over."""
+
+    def sent(self, request: Request, began: float, outcome: Outcome) -> None:
+        """A request of the proxy's own is over."""
+
+    def happened(self, episode: Episode, now: float) -> None:
+        """Something of a session's has come to its end."""
 
 
 class Watcher(Protocol):
@@ -53,6 +69,9 @@ class Shown:
     """Where the user wants figures to be served for Prometheus; empty for nowhere."""
     page: str = ""
     """Where the page is, once there is one."""
+    otel: str = ""
+    """Where the user wants spans to be sent: `on`, `off`, an address, or empty for where the environment says."""
+    tracer: Tracer | None = None
     watchers: list[Watcher] = field(default_factory=list)
     began: float = field(default_factory=time.time)
     """When this run began; versions of the journal are worth nothing in another."""
@@ -65,6 +84,21 @@ class Shown:
     def touch(self, session: Session) -> None:
         """Note that something about a session has changed."""
         self.journal.touch(session)
+
+    def exchange(self, x: Exchange, flow: http.HTTPFlow) -> None:
+        """Tell the tracer, if there is one."""
+        if self.tracer is not None:
+            self.tracer.exchange(x, flow)
+
+    def sent(self, request: Request, began: float, outcome: Outcome) -> None:
+        """Tell the tracer, if there is one."""
+        if self.tracer is not None:
+            self.tracer.sent(request, began, outcome)
+
+    def happened(self, episode: Episode, now: float) -> None:
+        """Tell the tracer, if there is one."""
+        if self.tracer is not None:
+            self.tracer.happened(episode, now)
 
     def changed(self, flow: http.HTTPFlow, reader: StreamReader) -> None:
         """Tell the watchers that something has passed on a stream."""

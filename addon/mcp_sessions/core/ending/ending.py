@@ -14,7 +14,7 @@ from ..ledger import Ledger
 from ..observer import Observer
 from ..outbox import Outbox, sooner
 from ..policy import Policy
-from ..reporter import Reporter
+from ..reporter import Over, Reporter
 from ..session import Session
 from ..sharing import Sharing
 from ..states import LIVE, ClientSide, DeleteTrigger, Reason, ServerSide, Trigger, Why
@@ -254,6 +254,7 @@ class Ending:
         self._ledger.silent(session)
         self.evidence.forget(session)
         self._over(session)
+        self._reporter.happened(Over(session))
         for old in session.replaced:  # another replica may still hold what a recovery replaced
             self.asking.discard(session, old)
         session.replaced = ()

@@ -27,6 +27,7 @@ from ..observer import Observer
 from ..outbox import Outbox
 from ..policy import Policy
 from ..records import Weight
+from ..reporter import Recovery as Recovered
 from ..reporter import Reporter
 from ..session import Session
 from ..states import ClientSide, Failure, ServerSide, Trigger, WhyNot
@@ -225,6 +226,7 @@ class Recovery:
         self.shaking.sent(step, outcome)
 
     def _ended(self, attempt: Attempt, why_not: Failure | None) -> None:
+        self._reporter.happened(Recovered(attempt.session, attempt.x, attempt.since, why_not))
         if why_not is None:
             self._succeeded(attempt)
         else:

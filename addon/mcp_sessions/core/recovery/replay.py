@@ -97,5 +97,5 @@ def anew(x: Exchange, decision: Decision) -> Decision:
         x.attempts += 1
         x.generation = x.session.generation if x.session else 0
         x.server_id = decision.session_id
-        x.status, x.answer_headers, x.answer, x.events, x.responded = None, None, None, 0, False
+        x.status, x.answer_headers, x.answer, x.events, x.response = None, None, None, 0, None
     return decision

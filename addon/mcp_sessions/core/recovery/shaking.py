@@ -107,8 +107,8 @@ class Shaking:
             headers = () if first else h.of_session(session.server_id, session.revision)
             left = attempt.deadline - self.limits.slack - self._reporter.now
             patience = left if first else self.limits.step
-            request = Request(step.what, "POST", attempt.url, attempt.carried, session, patience, headers, step.body)
-            self._outbox.send(request, step)
+            about = (step.what, "POST", attempt.url, attempt.carried, session, patience, headers, step.body)
+            self._outbox.send(Request(*about, cause=attempt.x), step)
 
     # What is answered
 

@@ -1,7 +1,9 @@
-"""Where figures are served: what the user has written, as an address."""
+"""Where figures are served and spans are sent to: what the user has written, as an address."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import NamedTuple, Self
@@ -38,3 +40,34 @@ class ListenAt(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
+"""Variables of the environment that say where a collector is; the first stands for all signals."""
+
+
+def collector(asked: str, environment: Mapping[str, str] | None = None) -> dict[str, str] | None:
+    """The environment for what sends spans, by what the user has asked for; None if none are to be sent.
+
+    Raises:
+        ValueError: one line that says what is wrong, or which extra is missing.
+    """
+    given = os.environ if environment is None else environment
+    if asked == "off" or (not asked and not any(given.get(name) for name in ENDPOINTS)):
+        return None
+    if not asked and given.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+        if not asked:
+            return None  # the environment speaks to all programs
+        raise ValueError("needs the extra otel: pip install 'mitmproxy-mcp-sessions[otel]'")
+    if asked in ("", "on"):
+        return dict(given)
+    try:
+        at = urlsplit(asked)
+        known = at.scheme in ("http", "https") and at.hostname and at.port != 0
+    except ValueError:
+        known = False
+    if not known:  # not what: there may be a password in it
+        raise ValueError("takes on, off or an address such as http://127.0.0.1:4318")
+    return {**{name: value for name, value in given.items() if name not in ENDPOINTS}, ENDPOINTS[0]: asked}
