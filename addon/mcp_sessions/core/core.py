@@ -332,11 +332,11 @@ class Core:
     def sent(self, tag: Tag, outcome: Outcome, now: float) -> None:
         """What came of a request that was to be sent in a client's place."""
         self._at(now)
-        match tag:
-            case Step():
-                self._recovery.sent(tag, outcome)
-            case Deletion():
-                self.ending.asking.sent(tag, outcome)
+        if isinstance(tag, Step):
+            self._recovery.sent(tag, outcome)
+            return
+        assert isinstance(tag, Deletion)
+        self.ending.asking.sent(tag, outcome)
 
     def interrupted(self, now: float) -> None:
         """Whoever carried out what was decided was replaced: what was under way has failed, or is to be done again."""

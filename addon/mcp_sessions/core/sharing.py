@@ -60,8 +60,8 @@ class Sharing:
     def advised(self, tag: Tag, counsel: Counsel, now: float) -> None:
         """The others have answered."""
         self._reporter.now = now
-        if isinstance(tag, Consultation):
-            tag.then(counsel)
+        assert isinstance(tag, Consultation)
+        tag.then(counsel)
 
     def told(self, session: Session, counsel: Counsel, now: float) -> None:
         """The others have changed something about a session, and say so unasked."""

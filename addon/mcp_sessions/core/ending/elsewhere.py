@@ -93,6 +93,7 @@ class Elsewhere:
             return
         session.replaced = ()  # those are that proxy's to delete
         if not counsel.left:
+            session.reason = session.reason or Reason(Why.UNKNOWN, OVER)
             self._ledger.fire(session, Trigger.GONE, now, OVER)
             self._ledger.fire(session, Trigger.PROXY_DELETE, now, OVER)
         self._close(session, OVER, left=counsel.left)

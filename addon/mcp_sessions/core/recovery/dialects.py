@@ -173,40 +173,37 @@ OPTIONAL = frozenset(row.status for row in ROWS if row.optional and row.status i
 
 
 def reading(x: Exchange, content: bytes | None, dialects: Collection[int]) -> Reading | None:
-    """What an answer that was read whole means for its session; None if it is no refusal that could mean anything."""
-    if x.presented is None or (x.stranger and x.akin is None) or x.status not in REFUSALS or x.era is Era.STATELESS:
-        return None
-    if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
-        return None
-    return read(x, content, dialects)
-
-
-def read(x: Exchange, content: bytes | None, dialects: Collection[int]) -> Reading:
-    """Classify a refused request.
+    """What an answer that was read whole means for its session; None if it is no refusal that could mean anything.
 
     Args:
         x: the exchange, with its answer's status, headers and body.
         content: the answer's body, decoded; None if it can't be read.
         dialects: statuses other than 404 that are understood.
     """
-    if x.era is Era.STATELESS:
-        return Reading(Verdict.OTHER, "2026-07-28 has no sessions")
+    if x.presented is None or (x.stranger and x.akin is None) or x.status not in REFUSALS or x.era is Era.STATELESS:
+        return None
+    if x.ok and (x.answer is None or x.answer.first is None or x.answer.first.error is None):
+        return None
+    return _read(x, content, dialects)
+
+
+def _read(x: Exchange, content: bytes | None, dialects: Collection[int]) -> Reading:
     message = x.answer.first if x.answer else None
     is_error = message is not None and message.error is not None
     text = (content or b"")[: wording.LIMIT].decode("utf-8", "replace")
     said = (message.error_text if message and is_error else text)[: wording.LIMIT]
     code = message.error_code if message else None
     session = x.session or x.akin
-    if code != METHOD_NOT_FOUND:
-        if session is not None and (
+    if (
+        code != METHOD_NOT_FOUND
+        and session is not None
+        and (
             session.standing.client in (ClientSide.LEAVING, ClientSide.LEFT)
             or (not x.stranger and session.standing.server in (ServerSide.DELETING, ServerSide.DELETED))
-        ):
-            by_hand = session.reason is not None and session.reason.kind is Why.BY_HAND
-            verdict = Verdict.ENDED_BY_HAND if by_hand else Verdict.ENDED
-            return Reading(verdict, f"the session is {session.state}")
-        if x.presented is None:
-            return Reading(Verdict.OTHER, "the request carries no session id")
+        )
+    ):
+        by_hand = session.reason is not None and session.reason.kind is Why.BY_HAND
+        return Reading(Verdict.ENDED_BY_HAND if by_hand else Verdict.ENDED, f"the session is {session.state}")
     own = may_answer(x, content)
     row = next((row for row in ROWS if _fits(row, x, code, is_error, bool(own), said, dialects)), OTHERWISE)
     reason = row.reason.format(status=x.status, code="error" if code is None else code)
