@@ -17,6 +17,7 @@ from harness.process import Process
 from harness.prometheus import Prometheus
 from harness.proxy import Mitmdump
 from mcp_sessions.views.telemetry.exporter import BOUNDS
+from views.test_dashboard import queries
 
 pytestmark = pytest.mark.real
 
@@ -90,6 +91,10 @@ async def test_the_figures_are_those_of_the_server(scripted: StartScripted, mitm
         assert min(scrapes.values()) > 8
         lag = await prometheus.figures('mcp_event_loop_lag_seconds_bucket{le="0.25"}')
         assert lag == await prometheus.figures("mcp_event_loop_lag_seconds_count")
+        # Grafana's variables as they would be filled in.
+        for query in queries():
+            filled = query.replace("$__rate_interval", "1m").replace("$instance", ".*")
+            assert any(one["value"][1] != "NaN" for one in await prometheus.ask(filled)), query
         async with httpx.AsyncClient() as http:
             page = (await http.get(f"http://{target}/metrics")).text
         (memory,) = (await figures("process_resident_memory_bytes")).values()
