@@ -1,4 +1,4 @@
-"""The dashboard of `recipes/grafana` fits the figures that there are; `tests/real/test_telemetry.py` asks Prometheus."""
+"""The dashboard of `recipes/grafana` fits the figures that there are (a real Prometheus is asked in `tests/real`)."""
 
 from __future__ import annotations
 
