@@ -40,7 +40,7 @@ async def test_sdk_direct(major: Literal[1, 2], json_response: bool) -> None:
             slow = await client.call("progress", steps=4, interval=0.05)
             assert [done for _, done in slow.progress] == [1, 2, 3, 4]
             assert all(later - earlier > 0.03 for (earlier, _), (later, _) in pairwise(slow.progress))
-        await server.wait_state(lambda seen: seen.method == "GET" and seen.status == 200)
+        await server.wait_opened()
         await client.do("subscribe", uri="test://one")
         await client.do("set_level", level="error")
         who = json.loads((await client.call("whoami")).text or "")

@@ -214,6 +214,11 @@ class SdkServer:
         """A request that is wanted by what became of it: `status`, `end` and so on are known by then."""
         return await self._reported(self._changes.wait(wanted, within, what="request in that state"))
 
+    async def wait_opened(self) -> None:
+        """A client has shaken hands and listens: nothing else of its is under way."""
+        await self.wait_state(lambda seen: seen.rpc == "notifications/initialized" and seen.ended_at is not None)
+        await self.wait_state(lambda seen: seen.method == "GET" and seen.status == 200)
+
     async def _reported(self, waiting: Any) -> Seen:
         try:
             found: Seen = await waiting

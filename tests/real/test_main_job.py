@@ -64,7 +64,7 @@ async def test_a_client_that_deletes_after_a_recovery_ends_the_new_session(
     server = await sdk_server(1)
     proxy = await mitmdump(server.port)
     client = await sdk_client(1, proxy.url)
-    await server.wait_state(lambda seen: seen.method == "GET" and seen.status == 200)
+    await server.wait_opened()
     await server.restart()
     await client.call("echo", text="x")
 

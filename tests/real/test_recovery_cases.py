@@ -353,7 +353,7 @@ async def test_what_a_session_held_is_restored(
     server = await sdk_server(major)
     proxy = await mitmdump(server.port)
     client = await sdk_client(major, proxy.url)
-    await server.wait_state(lambda seen: seen.method == "GET" and seen.status == 200)
+    await server.wait_opened()
     await client.do("set_level", level="debug")
     await client.do("subscribe", uri="test://one")
     old = await client.session_id()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from mitmproxy import ctx, http
+from mitmproxy import http
 
 from ..core.client import Connection
 from ..core.core import Core
@@ -25,7 +25,7 @@ from .arriving import Arriving, Memory
 from .effects import Effects
 from .flows import Live, address, dialled, exchange_of, note_route, set_session_id, target_of
 from .identification import Identifying
-from .in_use import InUse
+from .in_use import InUse, tcp_timeout
 from .metadata import PRESENTED
 from .outbound import OwnRequests
 from .streams import StreamReader, content
@@ -288,7 +288,7 @@ class Exchanges:
         if self.in_use.works:
             return Finish.PROXY if self.in_use.vanished(live.flow.client_conn) else Finish.CLIENT
         last = max(live.x.connection.last_active, live.reader.read_at if live.reader else 0.0)
-        if clock.now() - last >= ctx.options.tcp_timeout - 1:
+        if clock.now() - last >= tcp_timeout() - 1:
             return Finish.PROXY  # it was mitmproxy that closed the connection
         return Finish.CLIENT
 

@@ -28,6 +28,8 @@ from .flows import Live
 
 logger = logging.getLogger(__name__)
 
+BEFORE_ITS_OPTION = 600
+"""Seconds that mitmproxy waits where `tcp_timeout` is no option yet, as in 12.2.0."""
 PROBES = 4
 """Times that a peer which has vanished is asked for a sign of life."""
 
@@ -63,7 +65,7 @@ class InUse:
                 self.works = False
                 logger.error(f"mcp: error in keeping quiet connections open, they are cut: {described(e)}")
                 return
-            await asyncio.sleep(max(SOONEST, min(pause, ctx.options.tcp_timeout / 3)))
+            await asyncio.sleep(max(SOONEST, min(pause, tcp_timeout() / 3)))
 
     async def _give_signs(self) -> float:
         """Have quiet streams give their clients a sign of life; how long to wait then."""
@@ -83,7 +85,7 @@ class InUse:
                 for transport in list(handler.transports.values()):
                     if transport.writer is not None and transport.writer not in self._probed:
                         self._probed.add(transport.writer)
-                        _probe(transport.writer, ctx.options.tcp_timeout)
+                        _probe(transport.writer, tcp_timeout())
 
     def vanished(self, client: mconnection.Client) -> bool:
         """From an `error` hook: whether a client's connection broke because there was no sign of life any more."""
@@ -91,6 +93,11 @@ class InUse:
         reader = handler.transports[client].reader if handler is not None and client in handler.transports else None
         why = reader.exception() if isinstance(reader, asyncio.StreamReader) else None
         return isinstance(why, OSError) and not isinstance(why, ConnectionError)
+
+
+def tcp_timeout() -> int:
+    """Seconds of silence after which mitmproxy closes a connection."""
+    return int(ctx.options.tcp_timeout) if "tcp_timeout" in ctx.options else BEFORE_ITS_OPTION
 
 
 def _handlers() -> Mapping[Any, Any]:
