@@ -163,6 +163,16 @@ async def test_who_writes_a_row_has_it(backend: Backend) -> None:
     assert await three.take_over() == [a_row(server_id="new")]
 
 
+async def test_what_another_has_ended_is_absent(backend: Backend) -> None:
+    one, two = await opened(backend), await opened(backend)
+    rows = [a_row("kept"), a_row("ended"), a_row("never")]
+    keys = [row[:5] for row in rows]
+    await one.write(rows[:2])
+    await two.claim(keys[1])
+    await two.forget([keys[1]])
+    assert await one.absent(keys) == (set() if one.shared else set(keys[1:]))
+
+
 async def test_only_its_own_is_dropped(backend: Backend) -> None:
     one, two = await opened(backend), await opened(backend)
     rows = [a_row("moved"), a_row("mine")]

@@ -82,6 +82,11 @@ class Fake:
         await self._say("others")
         return self.moved.intersection(keys)
 
+    async def absent(self, keys: Iterable[Key]) -> set[Key]:
+        if self.problem is not None:
+            raise self.problem
+        return {key for key in keys if key not in self.rows and key not in self.moved}
+
     async def write(self, rows: Iterable[Row]) -> None:
         found = list(rows)
         await self._say(f"write {len(found)}")
@@ -224,6 +229,27 @@ async def test_only_what_is_used_is_taken_from_another_proxy(monkeypatch: pytest
             await shell.keeping.elsewhere(session)
         store.problem = None
         await until(lambda: store.ids == {"one": "one-1"})
+        assert not await shell.keeping.elsewhere(session)
+
+
+async def test_what_another_proxy_has_ended_is_neither_ended_again_nor_remembered_again_unless_it_is_used() -> None:
+    """Its row is no more: who ends it now may end what the server has given to somebody else meanwhile."""
+    store = Fake()
+    async with running(store) as shell:
+        session, new = shell.enter(a_session("one")), a_session("new")
+        shell.core.ledger.open(new, NOW)
+        await until(lambda: store.ids == {"one": "one"})
+        assert not await shell.keeping.elsewhere(session)
+        assert not await shell.keeping.elsewhere(new), "it is not written down yet"
+        store.rows.clear()
+        assert await shell.keeping.elsewhere(session)
+        for changed in (session, new):
+            shell.core.reporter.changed(changed)
+        await until(lambda: store.ids)
+        assert store.ids == {"new": "new"}
+        shell.core.ledger.touched[session] = None
+        shell.core.reporter.changed(session)
+        await until(lambda: len(store.ids) == 2)
         assert not await shell.keeping.elsewhere(session)
 
 

@@ -133,6 +133,8 @@ class Session:
     """By what it is found where its client's id is not enough; None for the first that was known by that id."""
     written_as: str = field(default="", repr=False)
     """By what it is written down where that id is not enough; empty before it was."""
+    stored: bool = False
+    """Whether it was written down: where that is no more, another proxy has ended it."""
     fields: Fields = field(default=(), repr=False)
     """What requests in the client's place take from its latest one: credentials, custom headers. In memory only."""
     url: str = field(default="", repr=False)

@@ -1,7 +1,7 @@
 """The stored ledger: what a crash of the proxy must not make forgotten. Of credentials a keyed hash is in it."""
 
-from .chosen import keep
-from .keeping import FILE, Keeping
+from .chosen import FILE, keep
+from .keeping import Keeping
 from .proxies import Proxy
 from .rows import Key, Row
 from .sqlite import SqliteStore

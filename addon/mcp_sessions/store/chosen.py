@@ -13,6 +13,9 @@ from .redis import Address, RedisStore
 from .redis.seal import Seal
 from .sqlite import SqliteStore
 
+FILE = "mcp-sessions.sqlite"
+"""The name of the file that is taken where the user names none."""
+
 
 def keep(
     core: Core,

@@ -38,9 +38,6 @@ from .store import Problem, Store
 
 logger = logging.getLogger(__name__)
 
-FILE = "mcp-sessions.sqlite"
-"""The name of the file that is taken where the user names none."""
-
 SOON = 0.02
 """Seconds after a session has changed that its row is written; what else changes until then goes along."""
 
@@ -85,6 +82,8 @@ class Due(NamedTuple):
 
     used: list[Row]
     changed: list[Row]
+    known: list[Key]
+    """Those of the changed that were written down before, and are not again if another proxy has ended them."""
     over: list[Key]
     evicted: list[Key]
 
@@ -153,15 +152,15 @@ class Keeping:
         await asyncio.wait({task})
 
     async def elsewhere(self, session: Session) -> bool:
-        """Whether another proxy sees to the end of a session.
+        """Whether another proxy sees to the end of a session, or has seen to it.
 
         Raises:
             Problem: it can't be known now.
         """
         if self._ended or not self._opened:
             return False
-        key = self._key(session)
-        return key in await self._store.others([key])
+        keys = [self._key(session)]
+        return bool(await self._store.others(keys) or (session.stored and await self._store.absent(keys)))
 
     def _answered(self, key: Key, task: asyncio.Task[bool]) -> None:
         del self._asking[key]
@@ -298,7 +297,8 @@ class Keeping:
             if due.used:
                 await self._store.write(due.used)
             if due.changed:
-                await self._store.update(due.changed)
+                ended = await self._store.absent(due.known) if due.known else ()
+                await self._store.update([row for row in due.changed if row[:5] not in ended])
             if due.over:
                 await self._store.forget(due.over)
             if due.evicted:
@@ -309,16 +309,17 @@ class Keeping:
                 self._noted = dict.fromkeys([*writing, *self._noted])
                 touched.update(dict.fromkeys(used))
             raise
+        for session in self._writing:
+            session.stored = not session.over
         self._writing = []
 
     def _made(self, sessions: Iterable[Session]) -> Due:
         """What is to be told of these sessions; those that were used are so no more."""
-        due, ledger = Due([], [], [], []), self._core.ledger
+        due, ledger = Due([], [], [], [], []), self._core.ledger
         for session in dict.fromkeys(sessions):
             if session.number not in ledger.sessions and self._is_no_matter(session):
                 continue
-            used = session in ledger.touched
-            ledger.touched.pop(session, None)
+            used = ledger.touched.pop(session, False) is None
             try:
                 if session.over and not self._core.ending.may_return(session):
                     due.over.append(self._key(session))
@@ -326,6 +327,7 @@ class Keeping:
                     due.evicted.append(self._key(session))
                 else:
                     (due.used if used else due.changed).append(row_of(session, self._place, self._core.fingerprints))
+                    due.known.extend([self._key(session)] if session.stored and not used else ())
             except Exception as e:  # the others are to be remembered all the same
                 self._complain(f"{ERROR}: {type(e).__name__}")
         return due

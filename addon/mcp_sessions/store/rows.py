@@ -235,6 +235,7 @@ def session_of(row: Row, ledger: Ledger, gone: Gone, now: float) -> tuple[Sessio
         reason=reason,
         outcome=outcome,
         opened_by=row.opened_by,
+        stored=True,
     )
     known = []  # nothing of a row that makes no sense is entered
     for owner in owners:

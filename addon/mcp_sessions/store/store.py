@@ -80,6 +80,15 @@ class Store(Protocol):
             Problem: it can't be known.
         """
 
+    async def absent(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions that are not written down, or not any more, since whoever had them has ended them.
+
+        Empty where the proxies consult each other about it.
+
+        Raises:
+            Problem: it can't be known.
+        """
+
     async def write(self, rows: Iterable[Row]) -> None:
         """Remember these rows, in the place of those with the same keys, as this proxy's, whoever had them.
 

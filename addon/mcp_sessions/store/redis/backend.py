@@ -134,6 +134,10 @@ class RedisStore:
         """None: before a session is ended more is asked for than whose it is."""
         return set()
 
+    async def absent(self, keys: Iterable[Key]) -> set[Key]:  # noqa: ARG002  # a Store has them
+        """None: that a session is over is told to all."""
+        return set()
+
     async def write(self, rows: Iterable[Row]) -> None:
         """Remember these rows, those excepted of which more is stored."""
         await self._do(self._write(list(rows)))

@@ -55,6 +55,10 @@ class SqliteStore:
         """Those of these sessions that another proxy has."""
         return await self._do(lambda: self._file.others(keys))
 
+    async def absent(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions that are not written down, or not any more."""
+        return await self._do(lambda: self._file.absent(keys))
+
     async def write(self, rows: Iterable[Row]) -> None:
         """Remember these rows, whoever had them."""
         await self._do(lambda: self._file.write(rows))

@@ -49,7 +49,8 @@ _UPDATE = f"{_UPSERT} WHERE NOT ({_SOMEBODYS})"  # constants
 _BY_KEY = " AND ".join(f"{column} = {_value(column)}" for column in KEY)
 _DELETE = f"DELETE FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
 _DROP = f"{_DELETE} AND proxy = ?"
-_OTHERS = f"SELECT 1 FROM sessions WHERE {_BY_KEY} AND {_SOMEBODYS}"  # noqa: S608  # constants
+_EXISTS = f"SELECT 1 FROM sessions WHERE {_BY_KEY}"  # noqa: S608  # constants
+_OTHERS = f"{_EXISTS} AND {_SOMEBODYS}"
 _NEW_KEY = "INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)"
 _CLAIM = f"UPDATE sessions SET proxy = ? WHERE {_BY_KEY}"  # noqa: S608  # constants
 
@@ -187,6 +188,12 @@ class File:
         assert self._connection is not None
         find = self._connection.execute  # no transaction: who only reads waits for nobody
         return {key for key in keys if find(_OTHERS, (*map(_bound, key), self._proxy.id)).fetchone() is not None}
+
+    def absent(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of these sessions that have no row."""
+        assert self._connection is not None
+        find = self._connection.execute
+        return {key for key in keys if find(_EXISTS, tuple(map(_bound, key))).fetchone() is None}
 
     def write(self, rows: Iterable[Row]) -> None:
         """Remember these rows as this proxy's, whoever had them."""
