@@ -7,6 +7,7 @@ on without the addon, whatever kept it from running.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from mitmproxy.options import Options
 from mitmproxy.tools import main
 
 from .addon import McpSessions
+from .proxy import handed
 from .views import summary as outcome
 
 logger = logging.getLogger(__name__)
@@ -56,8 +58,14 @@ def _run(tool: Callable[[Sequence[str]], Any]) -> int | None:
     start: Callable[..., Any] = main.run
     # Each of the tools calls it with the class of its master.
     main.run = lambda make, *more: start(partial(_verified, make), *more)
+    try:
+        sockets = handed.take(os.environ)
+    except ValueError as e:
+        print(f"mcp: {e}", file=sys.stderr)
+        return 1
+    handed.serve(sockets)
     # The addon comes first, so that its options can be set by what follows.
-    status: int | None = tool(["-s", str(SCRIPT), *sys.argv[1:]])
+    status: int | None = tool(["-s", str(SCRIPT), *handed.arguments(sockets), *sys.argv[1:]])
     if not status and outcome.FAILED:
         print(f"mcp: exit status {outcome.VIOLATED}: {outcome.FAILED[-1]}", file=sys.stderr)
         return outcome.VIOLATED

@@ -16,7 +16,7 @@ from harness.process import Process
 
 pytestmark = pytest.mark.real
 
-EXTRAS = "[sarif,fleet,prometheus,otel,schema,pytest]"
+EXTRAS = "[fleet,prometheus,otel,schema,pytest]"
 QUIET = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
 
 

@@ -10,6 +10,7 @@ import pytest
 from mcp_sessions.rules import catalogue
 from mcp_sessions.rules.content import _is_base64, _is_meta_key
 from mcp_sessions.rules.fitting import invalid, misfit
+from mcp_sessions.rules.schema import available
 from rules.transcripts import broken_by
 
 pytest.importorskip("jsonschema")
@@ -95,6 +96,10 @@ def test_base64() -> None:
     assert time.process_time() - began < 1
 
 
+judged = pytest.mark.skipif(not available(), reason="the extra schema is not installed: it needs Python 3.13")
+
+
+@judged
 def test_a_result_is_judged_by_the_schema_of_its_own_session() -> None:
     bad = catalogue()["MCP901"].bad
     assert broken_by(bad) == ["MCP901"]
@@ -104,6 +109,7 @@ def test_a_result_is_judged_by_the_schema_of_its_own_session() -> None:
     assert broken_by(elsewhere) == []
 
 
+@judged
 def test_a_result_without_structure_is_judged_unless_it_is_an_error() -> None:
     good = catalogue()["MCP901"].good
     assert broken_by(good.replace(',"isError":true', "")) == ["MCP901"]
