@@ -34,6 +34,8 @@ class Round:
     """Calls a second."""
     cpu: float
     """Seconds of processor time that mitmdump used for each."""
+    beside: float
+    """The same of the processes that it has started, over all rounds."""
 
 
 class NullServer(Process):
@@ -61,6 +63,7 @@ async def throughput(variants: Sequence[Variant], rounds: int, calls: int) -> di
     found: dict[str, list[Round]] = {variant.name: [] for variant in variants}
     for variant in variants:
         await variant.client.calls(calls // 4)  # everything is imported and cached by then
+    began = {variant.name: _beside(variant) for variant in variants}
     for number in range(rounds):
         # Back and forth: who comes first has no advantage over the whole.
         for variant in variants if number % 2 == 0 else reversed(variants):
@@ -69,8 +72,16 @@ async def throughput(variants: Sequence[Variant], rounds: int, calls: int) -> di
             took = await variant.client.calls(calls)
             after = process.cpu_times()
             used = after.user + after.system - before.user - before.system
-            found[variant.name].append(Round(calls / took, used / calls))
+            found[variant.name].append(Round(calls / took, used / calls, 0.0))
+    for variant in variants:
+        for one in found[variant.name]:
+            one.beside = (_beside(variant) - began[variant.name]) / (rounds * calls)
     return found
+
+
+def _beside(variant: Variant) -> float:
+    times = [child.cpu_times() for child in psutil.Process(variant.proxy.pid).children(recursive=True)]
+    return sum(one.user + one.system for one in times)
 
 
 async def delays(variants: Sequence[Variant], rounds: int, events: int, interval: float) -> dict[str, list[float]]:

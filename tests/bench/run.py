@@ -1,8 +1,8 @@
 """What the addon costs: `uv run tests/bench/run.py`, about two minutes on an otherwise idle machine.
 
-Mitmdumps in front of one null server: bare, with a script that only streams SSE, with the addon, and one that also
-checks messages by schema. They take turns, so ratios hold on a noisy machine even where the absolute figures do
-not.
+Mitmdumps in front of one null server: bare, with a script that only streams SSE, with the addon, one that also checks
+messages by schema, and one that sends a span of each call. They take turns, so ratios hold on a noisy machine even
+where the absolute figures do not.
 """
 
 import argparse
@@ -22,8 +22,10 @@ from harness.environments import PEERS
 from harness.proxy import ADDON, Mitmdump
 
 BARE, SCRIPT, ADDED, CHECKED = "bare mitmdump", "script that streams SSE", "addon", "addon with the extra schema"
-SCRIPTS = {BARE: None, SCRIPT: PEERS / "stream_sse.py", ADDED: ADDON, CHECKED: ADDON}
-OPTIONS = {ADDED: {"mcp_silence": "MCP111,MCP207"}}
+TELLING = "addon with figures and spans"
+SCRIPTS = {BARE: None, SCRIPT: PEERS / "stream_sse.py", ADDED: ADDON, CHECKED: ADDON, TELLING: ADDON}
+WITHOUT = {"mcp_silence": "MCP111,MCP207"}
+"""What the extra `schema` is for is not judged."""
 CONNECTIONS = 4
 """Kept connections of a client, each with one call under way."""
 STREAMS, EVENTS, INTERVAL = 5, 100, 0.005
@@ -64,6 +66,10 @@ def print_throughput(rounds: dict[str, list[Round]]) -> None:
     line("throughput: addon with the extra schema / bare", ratio(rates[CHECKED], rates[BARE]))
     line("throughput: addon / script", ratio(rates[ADDED], rates[SCRIPT]))
     line("processor time: bare / addon", ratio(cpu[BARE], cpu[ADDED]))
+    line(f"processor time: bare / {TELLING}", ratio(cpu[BARE], cpu[TELLING]), "0.93")
+    line("processor time: addon / the same", ratio(cpu[ADDED], cpu[TELLING]))
+    beside = statistics.median(one.beside for one in rounds[TELLING]) * 1000
+    line("beside it, in the process that sends spans", f"{beside:.3f} ms a call")
     costs = [(ours - bare) * 1000 for ours, bare in zip(cpu[ADDED], cpu[BARE], strict=True)]
     line("processor time that the addon adds", f"{statistics.median(costs):.3f} ms a call")
 
@@ -78,8 +84,10 @@ def print_delays(late: dict[str, list[float]]) -> None:
 
 async def start_all(stack: AsyncExitStack, server: NullServer) -> list[Variant]:
     variants = []
+    told = {"mcp_metrics": "127.0.0.1:0", "mcp_otel": f"http://127.0.0.1:{server.port}"}
+    options = {ADDED: WITHOUT, TELLING: WITHOUT | told}
     for name, script in SCRIPTS.items():
-        proxy = await stack.enter_async_context(Mitmdump(server.port, script=script, options=OPTIONS.get(name, {})))
+        proxy = await stack.enter_async_context(Mitmdump(server.port, script=script, options=options.get(name, {})))
         variants.append(Variant(name, proxy, await stack.enter_async_context(Client(proxy.port, CONNECTIONS))))
     return variants
 
