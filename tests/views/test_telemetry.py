@@ -7,13 +7,14 @@ import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from mitmproxy import exceptions
+from mitmproxy.test import taddons
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.world import Peer, World
@@ -226,6 +227,23 @@ def shown(at: object) -> Shown:
     )
 
 
+@pytest.fixture
+def proxy() -> Iterator[taddons.context]:
+    """A mitmproxy that serves."""
+    with taddons.context() as context:
+        context.options.add_option("server", bool, True, "")
+        yield context
+
+
+async def test_saved_flows_are_nobodys_traffic(proxy: taddons.context) -> None:
+    proxy.options.server = False
+    view = Telemetry(shown("127.0.0.1:0"))
+    view.shown.otel = "http://127.0.0.1:4318"
+    view.running()
+    assert (view.shown.tracer, view._serving) == (None, None)
+
+
+@pytest.mark.usefixtures("proxy")
 async def test_a_port_that_is_taken(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as server:
         view = Telemetry(shown(server.at))
@@ -236,6 +254,7 @@ async def test_a_port_that_is_taken(caplog: pytest.LogCaptureFixture) -> None:
             view.configured()
 
 
+@pytest.mark.usefixtures("proxy")
 async def test_begun_and_ceased_by_the_option(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     view = Telemetry(shown("127.0.0.1:0"))
@@ -252,6 +271,7 @@ async def test_begun_and_ceased_by_the_option(caplog: pytest.LogCaptureFixture) 
             await client.get(address)
 
 
+@pytest.mark.usefixtures("proxy")
 async def test_spans_by_the_option(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr("mcp_sessions.views.telemetry.pipe.EXPORTER", Path(__file__).with_name("no such file"))

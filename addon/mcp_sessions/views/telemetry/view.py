@@ -37,7 +37,9 @@ class Telemetry(View):
         self._pipe: Pipe | None = None
 
     def running(self) -> None:
-        """Begin with what is asked for; what can't be is a reason not to start."""
+        """Begin with what is asked for; what can't be is a reason not to start. Saved flows are nobody's traffic."""
+        if not ctx.options.server:
+            return
         try:
             self.configured()
         except exceptions.OptionsError as e:
