@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 
 import httpx
 from staging import Impossible, MiniMcp, Mitmdump, ScriptedServer, Stage, perform, tool
@@ -15,6 +17,7 @@ from harness.haproxy import BINARY as HAPROXY
 from harness.haproxy import HaProxy
 from harness.redis_server import BINARY as REDIS
 from harness.redis_server import RedisServer
+from harness.session_client import SessionClient
 
 VERSION = "2025-11-25"
 INITIALIZE = {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "fleet", "version": "1"}}
@@ -82,6 +85,39 @@ async def show(stage: Stage, server: ScriptedServer, mini: MiniMcp, proxies: lis
     return f"{one_by_one + lost} of 42 calls over three proxies, {shaken} handshake, {ended} DELETE."
 
 
+async def one_machine(stage: Stage, redis: RedisServer) -> str:
+    """One mitmdump a core; clients are processes of this host, whose end is seen."""
+    cores = max(2, min(os.cpu_count() or 2, 4))
+    stage.title(f"The same on one machine: {cores} mitmdumps, one a core, the ledger behind a socket")
+    mini = MiniMcp()
+    options = {"mcp_ledger": f"unix://{redis.socket}?prefix=one"}
+    async with contextlib.AsyncExitStack() as started:
+        server = await started.enter_async_context(ScriptedServer(mini))
+        waiting = [started.enter_async_context(Mitmdump(server.port, options=options)) for _ in range(cores)]
+        proxies = list(await asyncio.gather(*waiting))
+        client = await started.enter_async_context(SessionClient(proxies[0].url))
+        await client.open()
+        answered = 0
+        for round_ in range(2):
+            for proxy in proxies:
+                await client.do(f"url {proxy.url}")
+                answered += (await client.do(f"call round-{round_}")).startswith("200")
+            if not round_:
+                mini.forget()
+        shaken = len(server.requests(rpc="initialize"))
+        stage.say(f"client: {answered} of {2 * cores} calls over {cores} ports, the session lost after half of them")
+        stage.expect((answered, shaken) == (2 * cores, 2), "a proxy did not know the session")
+        began = time.monotonic()
+        await client.process.kill()
+        await server.wait_for(lambda seen: seen.method == "DELETE", 20)
+        took = time.monotonic() - began
+        stage.say(
+            f"the client is killed: its session is ended after {took * 1000:.0f} ms, for its process is seen to be gone"
+        )
+        stage.expect(took < 10, "its end was not seen")
+        return f"{answered} of {2 * cores} calls over {cores} proxies of one machine"
+
+
 async def story(stage: Stage) -> str:
     for name, found in (("redis-server", REDIS), ("haproxy", HAPROXY)):
         if found is None:
@@ -100,7 +136,7 @@ async def story(stage: Stage) -> str:
             status, printed = await tool("fleet", redis.url(), "--check")
             stage.say(printed)
             stage.expect(status == 0, "something is owed")
-            return shown
+        return f"{shown} {await one_machine(stage, redis)}."
     finally:
         redis.close()
 

@@ -36,8 +36,8 @@ class Certificate:
         self._directory = Path(tempfile.mkdtemp(prefix="certificate-"))
         self.path = self._directory / "certificate.pem"
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        self._key = self._directory / "key.pem"
-        self._key.write_bytes(
+        self.key = self._directory / "key.pem"
+        self.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
@@ -46,7 +46,7 @@ class Certificate:
     def server_context(self, protocols: list[str]) -> ssl.SSLContext:
         """A context that offers these protocols by ALPN."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.path, self._key)
+        context.load_cert_chain(self.path, self.key)
         context.set_alpn_protocols(protocols)
         return context
 

@@ -30,7 +30,7 @@ class RedisServer:
             pytest.skip(MISSING)
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.socket = self.folder / "s"
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.options = list(options)
         self._child: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
@@ -100,7 +100,7 @@ def running() -> RedisServer:
     return RedisServer().start()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -123,3 +123,28 @@ async def test_who_turns_up_after_the_end_is_served_by_all(scripted, fleet, clie
         await client.do(f"url {proxy.url}")
         assert (await client.do("call b")).startswith(f"200 {session}")
     assert initializes(server) == 2
+
+
+async def test_sdk_clients_whose_requests_go_to_all(sdk_server, sdk_client, fleet, balanced):
+    server = await sdk_server(1)
+    proxies = await fleet(server, 3, flow_detail=1, **FAST)
+    balancer = await balanced(proxies)
+    clients = [await sdk_client(major, balancer.url) for major in (1, 2)]
+    for client in clients:
+        for number in range(6):
+            assert (await client.call("echo", text=f"before {number}")).text == f"before {number}"
+    opened = initializes(server)
+    await server.restart()
+    for client in clients:
+        answers = await client.calls("echo", 30, text="after {i}")
+        assert [answer.text for answer in answers] == [f"after {number}" for number in range(30)]
+    assert (opened, initializes(server)) == (2, 4)  # one handshake for all calls of one that were refused at once
+    for proxy in proxies:
+        assert proxy.logged("POST .*/mcp")
+    # They live, one of them listens: none is ended before both are gone, and then each once.
+    assert not deletes(server)
+    known = {seen.answer_session for seen in server.requests(rpc="initialize", run=2)}
+    for client in clients:
+        await client.kill()
+    await until(lambda: set(deletes(server)) >= known, 20)
+    assert len(deletes(server)) == len(set(deletes(server)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from harness.redis_server import RedisServer, running
+from harness.certificate import Certificate
+from harness.redis_server import RedisServer, free_port, running
 from mcp_sessions.core.core import Core
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.reporter import Reporter
@@ -198,6 +200,91 @@ async def test_what_an_acl_must_allow(server: RedisServer) -> None:
     store.leave([a_row("two")], [], 1.0)
     problem = await refusal(RedisStore(Address.parse(f"redis://other:pw@127.0.0.1:{server.port}/0")))
     assert "its ACL does not allow what is needed" in str(problem)
+
+
+# TLS
+
+
+class Tls:
+    """A server that speaks TLS, which may ask for a certificate, and another certificate that it knows nothing of."""
+
+    def __init__(self, *, asks: bool) -> None:
+        self.asks = asks
+        self.mine, self.other = Certificate(), Certificate()
+        self.port = free_port()
+        options = ["--tls-port", str(self.port), "--tls-cert-file", str(self.mine.path)]
+        options += ["--tls-key-file", str(self.mine.key), "--tls-ca-cert-file", str(self.mine.path)]
+        options += ["--tls-auth-clients", "yes" if asks else "no", "--bind", "127.0.0.1", "127.0.0.2"]
+        self.server = RedisServer(*options).start()
+
+    def store(self, scheme: str = "rediss", *, port: int = 0, host: str = "127.0.0.1", **query: Path) -> RedisStore:
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        return RedisStore(Address.parse(f"{scheme}://{host}:{port or self.port}/0?{asked}"), clock=lambda: NOW)
+
+    def close(self) -> None:
+        self.server.close()
+        self.mine.remove()
+        self.other.remove()
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["", "asks for a certificate"])
+def tls(request: pytest.FixtureRequest) -> Iterator[Tls]:
+    made = Tls(asks=request.param)
+    yield made
+    made.close()
+
+
+async def test_tls_with_a_certificate_of_ones_own(tls: Tls) -> None:
+    mine = tls.mine
+    store = tls.store(ca=mine.path, cert=mine.path, key=mine.key) if tls.asks else tls.store(ca=mine.path)
+    assert await store.open() == ""
+    await store.write([a_row()])
+    assert await store.claim(a_row()[:5]) == a_row()
+    store.leave([a_row()], [], 1.0)  # the connection that blocks, too
+    await store.close()
+
+
+async def test_a_certificate_that_is_not_trusted_is_one_clear_line(tls: Tls) -> None:
+    at = f"rediss://127.0.0.1:{tls.port}/0"
+    untrusted = "can't be trusted: self-signed certificate"
+    problem = await refusal(tls.store())
+    assert str(problem).partition(";")[0] == f"{at} {untrusted}: ?ca=FILE names who has signed it"
+    assert not problem.final  # it may be renewed
+    assert str(await refusal(tls.store(ca=tls.other.path))).partition(";")[0] == f"{at} {untrusted}"
+    problem = await refusal(tls.store(host="127.0.0.2", ca=tls.mine.path))
+    assert "can't be trusted: IP address mismatch, certificate is not valid for '127.0.0.2'" in str(problem)
+
+
+async def test_what_speaks_another_way_is_one_clear_line(tls: Tls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.5)
+    plain = str(await refusal(tls.store("redis")))
+    assert "breaks the connection off: does it speak TLS (rediss://)?" in plain
+    other = str(await refusal(tls.store(port=tls.server.port, ca=tls.mine.path)))
+    assert "does not answer, or does not speak TLS" in other or "can't be reached" in other
+    if tls.asks:
+        for _ in range(20):  # it is a matter of luck whether its reason arrives before it hangs up
+            asked = str(await refusal(tls.store(ca=tls.mine.path)))
+            assert "breaks the connection off: does it want a certificate (?cert=FILE&key=FILE)?" in asked
+
+
+def test_files_of_tls_that_are_none_are_refused_at_once(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    nothing.write_text("")
+    certificate, other = Certificate(), Certificate()
+    for query, why in {
+        "ca=/nowhere": "ca=/nowhere: No such file or directory",
+        f"ca={nothing}": f"ca={nothing}: no certificates in it",
+        "cert=/nowhere": "cert and key belong together: the certificate of this proxy, and its key",
+        "cert=/nowhere&key=/nowhere": "cert=/nowhere, key=/nowhere: No such file or directory",
+        f"cert={certificate.path}&key={other.key}": f"cert={certificate.path}, key={other.key}: no pair",
+    }.items():
+        with pytest.raises(ValueError) as refused:
+            Address.parse(f"rediss://host/?{query}")
+        assert str(refused.value) == why
+    with pytest.raises(ValueError, match="nothing is known by the name of 'ca'"):
+        Address.parse("redis://host/?ca=/nowhere")
+    certificate.remove()
+    other.remove()
 
 
 # What is stored

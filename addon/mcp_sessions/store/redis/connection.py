@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -197,9 +198,10 @@ class Connection:
             case e.BusyLoadingError():
                 return Problem(f"{at} is reading its data; {NOT_NOW}", final=False)
             case e.TimeoutError():
-                return Problem(f"{at} does not answer; {NOT_NOW}", final=False)
+                tls = ", or does not speak TLS" if at.scheme == "rediss" else ""
+                return Problem(f"{at} does not answer{tls}; {NOT_NOW}", final=False)
             case e.ConnectionError() | OSError():
-                return Problem(f"{at} can't be reached; {NOT_NOW}", final=False)
+                return Problem(f"{at} {_unreachable(error, at)}; {NOT_NOW}", final=False)
         text = str(error)
         if "NOAUTH" in text or "WRONGPASS" in text:
             return Problem(f"{at}: wrong user or password; {NOT_SHARED}", final=True)
@@ -213,6 +215,22 @@ class Connection:
         """Close all connections."""
         if self._client is not None:
             await self._client.aclose()
+
+
+def _unreachable(error: Exception, at: Address) -> str:
+    """Why there is no connection, as far as it can be told."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        hint = "" if at.ca else ": ?ca=FILE names who has signed it"
+        return f"can't be trusted: {cause.verify_message.rstrip('.')}{hint}"
+    wants_one = isinstance(cause, ConnectionResetError) or "CERTIFICATE_REQUIRED" in str(cause)
+    if wants_one and at.scheme == "rediss" and not at.cert:
+        return "breaks the connection off: does it want a certificate (?cert=FILE&key=FILE)?"
+    if isinstance(cause, ssl.SSLError):
+        return f"can't be talked to by TLS: {(cause.reason or 'error').lower().replace('_', ' ')}"
+    if isinstance(cause, ConnectionResetError) and at.scheme == "redis":
+        return "breaks the connection off: does it speak TLS (rediss://)?"
+    return "can't be reached"
 
 
 def _text(value: object) -> str:
