@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import StartProxy, StartScripted
+from conftest import StartProxy, StartScripted, StartSession
 from harness.environments import PEERS
 from harness.mini_mcp import MiniMcp
 from harness.otlp import HASTE, Collector, told
 from harness.process import Process
 from harness.prometheus import Prometheus
-from harness.proxy import Mitmdump
+from harness.proxy import ADDON, Mitmdump
+from harness.web import free_port
 from mcp_sessions.views.telemetry.exporter import BOUNDS
 from views.test_dashboard import queries
 
@@ -131,3 +133,44 @@ async def test_the_figures_are_those_of_the_server(scripted: StartScripted, mitm
     assert PLANTED[:8].encode() in b"".join(collector.raw)
     for data in (b"".join(collector.raw), page.encode()):
         assert PLANTED[:12].encode() not in data
+
+
+async def test_a_script_loaded_anew_goes_on_with_both(
+    scripted: StartScripted, mitmdump: StartProxy, client_of: StartSession, tmp_path: Path
+) -> None:
+    server, collecting = await scripted(MiniMcp()), await scripted(collector := Collector())
+    script, port = tmp_path / "main.py", free_port()
+    script.write_text(ADDON.read_text().replace("Path(__file__).resolve().parent", f"Path({str(ADDON.parent)!r})"))
+    options = {"mcp_metrics": f"127.0.0.1:{port}", "mcp_otel": collecting.base, "mcp_end_at_exit": "all"}
+    proxy = await mitmdump(server.port, script=script, options=options, env=HASTE)
+    client = await client_of(proxy.url)
+    await client.open()
+    await client.do("call before")
+    script.write_text(script.read_text() + "\n")
+    await proxy.wait_log("mcp: metrics at", count=2)
+    assert (await client.do("call after")).startswith("200")
+    async with httpx.AsyncClient() as http:
+        page = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    assert 'mcp_sessions_opened_total{how="opened"} 1.0' in page, "it is counted on"
+    # What is done at the very end is told, too.
+    await proxy.stop()
+    assert collector.count() == {
+        ("initialize", "SERVER"): 1,
+        ("notifications/initialized", "SERVER"): 1,
+        ("tools/call echo", "SERVER"): 2,
+        ("DELETE session", "CLIENT"): 1,
+    }
+    before, after = (span for span in collector.spans if span.name == "tools/call echo")
+    assert told(before.attributes)["mcp.session.id"] == told(after.attributes)["mcp.session.id"]
+
+
+async def test_a_collector_that_is_away_is_waited_for_by_nobody(
+    scripted: StartScripted, mitmdump: StartProxy, client_of: StartSession
+) -> None:
+    server = await scripted(MiniMcp())
+    proxy = await mitmdump(server.port, options={"mcp_otel": f"http://127.0.0.1:{free_port()}"}, env=HASTE)
+    client = await client_of(proxy.url)
+    await client.open()
+    for _ in range(5):
+        assert (await client.do("call x")).startswith("200")
+    assert await proxy.stop(within=10) == 0
