@@ -1,0 +1,292 @@
+"""The course: clients of three kinds, a proxy that is killed, a server that loses everything; and the reckoning."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.bridge import Bridge
+from harness.exchange import Answer, Request
+from harness.mini_mcp import MiniMcp
+from harness.namespaces import missing
+from harness.process import Process
+from harness.proxy import ADDON, Mitmdump, Setting
+from harness.scripted import ScriptedServer
+
+HERE = Path(__file__).resolve().parent
+GRACE = 4
+"""Seconds until a session whose client is only seen through somebody else is ended (`mcp_end_after_...`)."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How much of it."""
+
+    seconds: float = 12
+    clients: int = 12
+    """Clients of each kind that live at a time."""
+    life: float = 4
+    """Seconds that a client lives, about."""
+    losses: int = 2
+    """How often the server loses all sessions and every connection."""
+    kills: int = 1
+    """How often the proxy is killed and started anew."""
+    seed: int = 1
+    drained: float = 40
+    """Seconds within which everything must be ended once the last client is gone."""
+
+
+class Server(MiniMcp):
+    """Remembers who did what, so that it can be told afterwards whether anything was done twice or wrongly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.executed: Counter[str] = Counter()
+        self.opened: dict[str, str] = {}
+        """By session, the name that its client gave itself."""
+        self.deletes: list[tuple[float, str]] = []
+        """When, and which session."""
+        self.unknown = 0
+        """DELETEs for sessions that were given, and are there no more."""
+        self.never_given = 0
+        self.calls = 0
+
+    def default(self, request: Request) -> Answer:
+        """As any server; what matters is noted."""
+        if request.method == "DELETE" and request.session is not None:
+            if request.session in self.sessions:
+                self.deletes.append((time.monotonic(), request.session))
+            elif request.session in self.opened:
+                self.unknown += 1
+            else:
+                self.never_given += 1
+        return super().default(request)
+
+    def _initialize(self, request: Request) -> Answer:
+        answer = super()._initialize(request)
+        session = next(reversed(self.sessions))
+        self.opened[session] = str(request.params["clientInfo"]["name"])
+        return answer
+
+    def _call(self, request: Request, session: str) -> Answer:
+        if request.params.get("name") == "echo":
+            self.calls += 1
+            self.executed[str(request.params["arguments"]["text"])] += 1
+        return super()._call(request, session)
+
+
+@dataclass
+class Reckoning:
+    """What came of it; `faults` is what should not have been."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def expect(self, holds: bool, what: str) -> None:
+        """Something that must hold."""
+        if not holds:
+            self.faults.append(what)
+
+
+class Run:
+    """One course being run."""
+
+    def __init__(self, course: Course, **options: Setting) -> None:
+        """`options` of the proxy, beside those that make its patience short."""
+        self.course = course
+        self._options = {"mcp_end_after_stream": GRACE, "mcp_end_after_idle": GRACE, **options}
+        self.said: list[dict[str, Any]] = []
+        self.breaks: list[tuple[float, float]] = []
+        """From when to when a call had to begin that was under way then, and could not be saved: while the proxy was
+        down, but not while the server was, for such calls are kept waiting."""
+        self.left: dict[str, Any] = {}
+        """What the proxy says of itself at its end."""
+        self.memory: list[int] = []
+
+    async def run(self) -> Reckoning:
+        """Run it to the end."""
+        server = Server()
+        async with AsyncExitStack() as stack:
+            scripted = await stack.enter_async_context(ScriptedServer(server))
+            with two_addresses() as (far, proxy_address):
+                proxy = Mitmdump(
+                    scripted.port,
+                    options=self._options,
+                    script=[ADDON, HERE / "leftovers.py"],
+                    args=["--listen-host", "0.0.0.0"] if far else [],  # a link to nowhere else
+                )
+                await stack.enter_async_context(proxy)
+                bridge = await stack.enter_async_context(Bridge(proxy.port))
+                near = await stack.enter_async_context(self._farm([]))
+                kinds = [("local", near, "127.0.0.1", proxy.port), ("bridged", near, "127.0.0.1", bridge.port)]
+                if far:
+                    beyond = await stack.enter_async_context(self._farm(far))
+                    kinds.append(("remote", beyond, proxy_address, proxy.port))
+                process = psutil.Process(proxy.pid)
+                files = process.num_fds()
+                trouble = asyncio.create_task(self._trouble(server, scripted, proxy))
+                await self._populate(kinds, proxy)
+                await trouble
+                drained = await self._drained(server)
+                await asyncio.sleep(1)  # the ledger is written a moment later
+                process = psutil.Process(proxy.pid)
+                files_after, established = process.num_fds(), _established(process)
+                rows = _rows(proxy.confdir / "mcp-sessions.sqlite")
+                proxy.process.signal(signal.SIGUSR1)
+                self.left = json.loads((await proxy.wait_log(r"^LEFT (.*)"))[1])
+                await proxy.stop()
+                logged = proxy.logged(r"mcp: error|has crashed|Traceback|Addon error|could not be ended")
+                reckoning = self._reckon(server)
+                reckoning.expect(
+                    drained, f"{len(server.sessions)} sessions are left at the server after {self.course.drained} s"
+                )
+                reckoning.expect(not rows, f"{rows} sessions are left in the ledger's file")
+                reckoning.expect(files_after <= files + 8, f"{files_after} files are open, {files} at the beginning")
+                reckoning.expect(not established, f"{established} connections are left")
+                reckoning.expect(not logged, f"logged: {logged[:3]}")
+                reckoning.figures |= {"files before and after": (files, files_after), "rows": rows}
+                return reckoning
+
+    def _farm(self, within: list[str]) -> Process:
+        return Process([*within, sys.executable, HERE / "farm.py"], stdin=True, on_line=self._heard, name="farm.py")
+
+    def _heard(self, line: str) -> bool:
+        if not line.startswith("{"):
+            return False
+        with suppress(ValueError):
+            self.said.append(json.loads(line))
+        return True
+
+    async def _populate(self, kinds: list[tuple[str, Process, str, int]], proxy: Mitmdump) -> None:
+        """Keep so many of each alive, as long as the course takes, and wait for the last to die."""
+        course, chance = self.course, random.Random(self.course.seed)
+        spawned: Counter[str] = Counter()
+        until = time.monotonic() + course.seconds
+        while time.monotonic() < until:
+            gone = Counter(one["kind"] for one in self.said if one["what"] == "bye")
+            for kind, farm, host, port in kinds:
+                lacking = course.clients - (spawned[kind] - gone[kind])
+                if lacking > 0:
+                    spawned[kind] += lacking
+                    seed = chance.randrange(1 << 30)
+                    await farm.write(f"spawn {kind} {host} {port} {lacking} {seed} {course.life}")
+            with suppress(psutil.Error):
+                self.memory.append(psutil.Process(proxy.pid).memory_info().rss)
+            await asyncio.sleep(0.5)
+        async with asyncio.timeout(60 + course.life * 2):
+            while sum(one["what"] == "bye" for one in self.said) < spawned.total():  # noqa: ASYNC110  # pipes
+                await asyncio.sleep(0.1)
+        self.spawned = spawned
+
+    async def _trouble(self, server: Server, scripted: ScriptedServer, proxy: Mitmdump) -> None:
+        course = self.course
+        doings = ["loss"] * course.losses + ["kill"] * course.kills
+        random.Random(course.seed).shuffle(doings)
+        for doing in doings:
+            await asyncio.sleep(course.seconds / (len(doings) + 1))
+            began = time.monotonic()
+            if doing == "loss":
+                await scripted.stop()
+                server.forget()
+                self.breaks.append((began, time.monotonic()))
+                await asyncio.sleep(0.3)
+                await scripted.start()
+            else:
+                await proxy.kill()
+                await proxy.start()
+                self.breaks.append((began, time.monotonic()))
+
+    async def _drained(self, server: Server) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.course.drained):
+                while server.sessions:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        return not server.sessions
+
+    def _reckon(self, server: Server) -> Reckoning:
+        found = Reckoning()
+        failed = [one for one in self.said if one["what"] == "failed"]
+        lost = [one for one in failed if not self._excused(one["began"], one["at"])]
+        found.expect(not lost, f"{len(lost)} calls were lost: {lost[:3]}")
+        twice = [text for text, times in server.executed.items() if times > 1]
+        found.expect(not twice, f"{len(twice)} calls were executed twice: {twice[:3]}")
+        found.expect(not server.never_given, f"{server.never_given} DELETEs for ids that were never given")
+        gone = {one["pid"]: one["at"] for one in self.said if one["what"] == "bye"}
+        own = {one["name"] for one in self.said if one["what"] == "delete"}
+        kinds = {one["pid"]: one["kind"] for one in self.said}
+        early = [
+            name
+            for at, session in server.deletes
+            if (name := server.opened[session]) not in own
+            and kinds.get(pid := int(name.partition("-")[0])) == "local"
+            and at < gone.get(pid, float("inf"))
+        ]
+        found.expect(not early, f"{len(early)} sessions of living processes were ended: {early[:3]}")
+        left = {name: count for name, count in self.left.items() if count}
+        found.expect(not left, f"left in the proxy: {left}")
+        quarter = max(1, len(self.memory) // 4)
+        memory = [max(self.memory[: quarter * 2]) >> 20, max(self.memory[-quarter:]) >> 20]
+        found.figures = {
+            "clients": dict(self.spawned),
+            "sessions opened at the server": len(server.opened),
+            "calls": server.calls,
+            "calls cut by what was down": len(failed) - len(lost),
+            "deleted": len(server.deletes),
+            "deleted by their clients": len(own),
+            "deleted once more": server.unknown,
+            "MB of memory, first half and last quarter": memory,
+        }
+        return found
+
+    def _excused(self, began: float, at: float) -> bool:
+        return any(began <= up and at >= down for down, up in self.breaks)
+
+
+@contextmanager
+def two_addresses() -> Iterator[tuple[list[str], str]]:
+    """A command that starts a process on another host, and this one's address there; no command where that can't be."""
+    if missing():
+        yield [], ""
+        return
+    # Several may run at a time: none shares a name or an address with another.
+    own = os.getpid()
+    name, near, far, net = f"mcp-endure-{own}", f"mcp{own}", f"mcq{own}", f"10.214.{own % 250}"
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+    try:
+        ip("netns", "add", name)
+        ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
+        ip("addr", "add", f"{net}.1/30", "dev", near)
+        ip("link", "set", near, "up")
+        ip("-n", name, "addr", "add", f"{net}.2/30", "dev", far)
+        ip("-n", name, "link", "set", far, "up")
+        yield ["ip", "netns", "exec", name], f"{net}.1"
+    finally:
+        with suppress(subprocess.SubprocessError):
+            ip("netns", "del", name)
+
+
+def _rows(path: Path) -> int:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as ledger:
+        return int(ledger.execute("SELECT count(*) FROM sessions").fetchone()[0])
+
+
+def _established(process: psutil.Process) -> int:
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in process.net_connections("tcp"))
