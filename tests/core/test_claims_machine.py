@@ -335,7 +335,7 @@ def _token(authorization: str) -> str:
     return authorization.removeprefix("Bearer ")
 
 
-TestClaimsMachine = ClaimsMachine.TestCase
+TestClaimsMachine = pytest.mark.long(ClaimsMachine.TestCase)
 TestClaimsMachine.settings = settings(
     max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

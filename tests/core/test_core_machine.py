@@ -445,7 +445,7 @@ def _deadline(step: Step) -> float:
     return step.attempt.deadline
 
 
-TestCoreMachine = CoreMachine.TestCase
+TestCoreMachine = pytest.mark.long(CoreMachine.TestCase)
 TestCoreMachine.settings = settings(
     max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -350,6 +350,7 @@ def test_who_is_refused_a_handshake_leaves_nothing_behind() -> None:
     assert list(world.core.ledger.sessions.values()) == [session]
 
 
+@pytest.mark.long
 def test_guesses_are_bounded() -> None:
     world = World()
     world.open(ID, peer=REMOTE)

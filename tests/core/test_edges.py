@@ -138,6 +138,7 @@ def test_a_reload_while_a_session_is_restored_keeps_what_the_server_has_made() -
     assert world.deleting == ["new-id"]
 
 
+@pytest.mark.long
 def test_recoveries_under_way_cost_others_nothing() -> None:
     world = World(mcp_recover_timeout=600)
     healthy = Peer(pid=2, connection="c2")
@@ -158,6 +159,7 @@ def test_recoveries_under_way_cost_others_nothing() -> None:
     assert min(cost() for _ in range(3)) < 3 * before
 
 
+@pytest.mark.long
 def test_the_owners_of_a_session_are_bounded() -> None:
     world = World()
     session = world.open(ID, peer=SOMEBODY)
@@ -176,6 +178,7 @@ def test_the_owners_of_a_session_are_bounded() -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_living_process_is_not_pushed_out_by_strangers() -> None:
     world = World()
     session = world.open(ID, peer=Peer(token="mine"))
@@ -187,6 +190,7 @@ def test_a_living_process_is_not_pushed_out_by_strangers() -> None:
     assert world.deleting == [], "others use it"
 
 
+@pytest.mark.long
 def test_many_connections_of_one_client_cost_no_more_than_few() -> None:
     world = World()
     took = []
@@ -203,6 +207,7 @@ def test_many_connections_of_one_client_cost_no_more_than_few() -> None:
     assert len(client.connections) == 3_000
 
 
+@pytest.mark.long
 def test_an_endpoint_that_wants_to_be_left_alone_takes_no_time() -> None:
     world = World()
     for n in range(5_000):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -343,7 +344,7 @@ class FleetMachine(RuleBasedStateMachine):
             assert self.ledger.server_id not in self.alive_at_server, "its client is dead, and nobody has ended it"
 
 
-TestFleetMachine = FleetMachine.TestCase
+TestFleetMachine = pytest.mark.long(FleetMachine.TestCase)
 TestFleetMachine.settings = settings(
     max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

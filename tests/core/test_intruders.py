@@ -230,6 +230,7 @@ def test_a_stranger_in_the_middle_of_a_recovery_neither_waits_for_it_nor_gets_it
 MANY = 10_000
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_guesses_hold_up_nobody() -> None:
     """All of them at once, at a server that answers no handshake: the client's own goes out at once all the same."""
@@ -250,6 +251,7 @@ def test_ten_thousand_guesses_hold_up_nobody() -> None:
     assert longest < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_who_are_accepted_under_one_id() -> None:
     """A server that gives all of them one id: nothing that is done for one of them takes long."""
@@ -276,6 +278,7 @@ def stored(number: int) -> Session:
     return session
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_to_find_what_stands_among_many_under_one_id_takes_no_time() -> None:
     ledger = Ledger()

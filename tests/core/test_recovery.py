@@ -465,6 +465,7 @@ def test_a_session_is_not_brought_back_more_than_60_times_a_minute() -> None:
     assert world.lose(world.call(ID)[0]) == HOLD
 
 
+@pytest.mark.long
 def test_waiting_requests_are_limited() -> None:
     world = World()
     session = world.open(ID)

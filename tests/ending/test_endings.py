@@ -236,6 +236,7 @@ def test_a_refused_delete_of_a_client_that_is_gone() -> None:
     assert world.deleting == ["one-session"]
 
 
+@pytest.mark.long
 def test_a_thousand_sessions_are_decided_upon_in_slices() -> None:
     world = Clients()
     for n in range(1000):

@@ -163,6 +163,7 @@ def test_who_opens_one_after_the_other_does_not_put_it_off() -> None:
     assert found == list(range(970))
 
 
+@pytest.mark.long
 def test_to_look_for_what_was_opened_since_costs_little() -> None:
     client = a_client(7)
     sessions = [opened(client, at / 100) for at in range(10_000)]
@@ -175,6 +176,7 @@ def test_to_look_for_what_was_opened_since_costs_little() -> None:
     assert (time.thread_time() - before) / 20 < 0.02
 
 
+@pytest.mark.long
 def test_a_tick_costs_next_to_nothing_with_ten_thousand_sessions() -> None:
     evidence = Evidence(Policy())
     sessions = [a_session() for _ in range(10_000)]
@@ -281,4 +283,4 @@ class Watching(RuleBasedStateMachine):
 Watching.TestCase.settings = settings(
     max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestWatching = Watching.TestCase
+TestWatching = pytest.mark.long(Watching.TestCase)

@@ -62,6 +62,7 @@ def test_a_clause_is_judged_in_full_if_both_whom_it_binds_are() -> None:
     assert both
 
 
+@pytest.mark.long
 def test_clauses_are_not_read_while_traffic_passes() -> None:
     code = (
         "import sys, mcp_sessions.rules as rules; rules.Judge(lambda *_: None); "

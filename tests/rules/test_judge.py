@@ -192,6 +192,7 @@ def strange(draw: st.DrawFn) -> Scene | Gone:
     return moved
 
 
+@pytest.mark.long
 @how(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(strange(), max_size=12))
 def test_no_check_fails_whatever_comes(scenes: list[Scene | Gone]) -> None:

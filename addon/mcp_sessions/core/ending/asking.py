@@ -149,8 +149,7 @@ class Asking:
         self._outbox.send(request, deletion)
         if deletion.reason.kind is Why.PROCESS_GONE and deletion.attempt == 1:
             ends = [owner.gone_at for owner in session.owners if owner.gone_at is not None]
-            if ends:
-                self._ledger.tally.exit.add(self._reporter.now - max(ends))
+            self._ledger.tally.exit.add(self._reporter.now - max(ends, default=self._reporter.now))
 
     def sent(self, deletion: Deletion, outcome: Outcome) -> None:
         """A DELETE was answered, or could not be delivered."""

@@ -124,8 +124,7 @@ class Ending:
         if x.verb == "DELETE" or x.client.gone:
             return
         now = self._reporter.now
-        if not self._ledger.fire(session, Trigger.RETURNED, now, f"used by {x.client.label}"):
-            return
+        self._ledger.fire(session, Trigger.RETURNED, now, f"used by {x.client.label}")
         session.reason = session.outcome = None
         start_over(session)
         self.evidence.watch(session, now)
@@ -226,8 +225,8 @@ class Ending:
     def answered(self, x: Exchange) -> None:
         """The client's own DELETE was answered."""
         session, now = x.session, self._reporter.now
-        if session is None or x.status is None:
-            return
+        assert session is not None
+        assert x.status is not None
         message = x.answer.first if x.answer else None
         said = message.error_text if message else ""
         if x.generation != session.generation and session.standing.server in (ServerSide.ALIVE, ServerSide.LOST):
