@@ -198,7 +198,7 @@ class McpSessions:
         if self._refused:
             return
         self._running = True
-        if not gc.get_freeze_count():
+        if gc.get_freeze_count() < 10_000:  # Python 3.12 begins with a few hundred of its own
             # What was loaded by now stays: looking at all of it for garbage would hold up the event loop for 0.1 s.
             gc.freeze()
         self._succeed()
