@@ -60,7 +60,7 @@ async def page(to: Path) -> None:
         await batch.kill()
         async with RawClient(proxy.url) as rough:
             await rough.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, headers={"accept": "*/*"})
-        await expect(look.locator(".chip.closed")).to_have_count(2, timeout=20_000)
+        await expect(look.locator(".row .chip.closed")).to_have_count(2, timeout=20_000)
         await look.locator(".row[data-session]", has_text="recovered").first.click()
         await expect(look.locator("#details")).to_contain_text("History")
         await asyncio.sleep(1.5)
