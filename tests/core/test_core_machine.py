@@ -4,6 +4,7 @@ No request is lost and none is executed twice; a session whose client lives is n
 proxy's exit; one that its client has ended is not brought back; whatever is under way comes to an end.
 """
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +23,11 @@ from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.attempts import Attempt
 from mcp_sessions.core.recovery.handshake import Step
 from mcp_sessions.core.recovery.recovery import Recovery
-from mcp_sessions.core.states import OPENED, ClientSide, ServerSide
+from mcp_sessions.core.states import OPENED, ClientSide, ServerSide, State, Trigger
+from mcp_sessions.core.tally import ENDED_TOO_SOON
 from mcp_sessions.options import Settings
 from mcp_sessions.wire.headers import HeaderMap
+from mcp_sessions.wire.sse import Event
 
 ID = "the-id-that-the-client-knows"
 PEERS = (
@@ -184,6 +187,8 @@ class CoreMachine(RuleBasedStateMachine):
             self._accepted(who)
             self.executed[x.id] = self.executed.get(x.id, 0) + (x.verb == "POST")
             assert self.world.head(x, 200, STREAM, self.world.now).stream
+            if x.verb == "POST":  # that it was accepted shows in a result, and in no status
+                self.world.event(x, Event(b'{"jsonrpc":"2.0","id":1,"result":{}}'), self.world.now)
             self.streams[x.id] = x
         else:
             self._accepted(who)
@@ -406,6 +411,16 @@ class CoreMachine(RuleBasedStateMachine):
         assert ledger.tally.states.total() == len(ledger.sessions)
         assert all(ledger.tally.states[session.state] >= 1 for session in ledger.sessions.values())
         assert ledger.streams == sum(len(session.streams) for session in ledger.sessions.values())
+        # What was counted is what stands in the histories, as far as their sessions are still known.
+        told = Counter(
+            entry.what for session in ledger.sessions.values() for entry in session.history if entry.detail != "by hand"
+        )
+        closed = sum(entry.state is State.CLOSED for session in ledger.sessions.values() for entry in session.history)
+        tally = ledger.tally
+        assert tally.recovery.count == told[Trigger.RECOVERED]
+        assert tally.lost.total() - tally.lost[ENDED_TOO_SOON] == told[Trigger.REFUSED]
+        assert tally.ended.total() == closed
+        assert tally.returned == told[Trigger.RETURNED]
 
     def teardown(self) -> None:
         """Let everything come to its end: nobody waits for ever, and what is to be ended is ended."""
