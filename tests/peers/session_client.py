@@ -115,7 +115,13 @@ def main() -> None:
                 client.session = rest[0]
                 said = "used"
             case "call":
-                said = "{} {} {}".format(*client.post("tools/call", {"name": "echo", "arguments": {"text": rest[0]}}))
+                try:
+                    answer = client.post("tools/call", {"name": "echo", "arguments": {"text": rest[0]}})
+                except (OSError, http.client.HTTPException) as e:
+                    answer = (0, None, type(e).__name__)
+                said = "{} {} {}".format(*answer)
+            case "level":
+                said = client.post("logging/setLevel", {"level": rest[0]})[0]
             case "stream":
                 said = client.listen()
             case "drain":
