@@ -139,6 +139,38 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -
     assert await store.claim(a_row()[:5]) == a_row()
 
 
+async def test_a_file_that_was_cut_off_at_any_page_or_within_one(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    file = opened(whole, dead=True)
+    file.write([a_row(f"session-{n}") for n in range(40)])
+    file.close()
+    data = whole.read_bytes()
+    with sqlite3.connect(whole) as connection:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+    assert len(data) // page > 6
+    problems: list[tuple[Problem, Path]] = []
+    for end in sorted({*range(0, len(data), page), page // 2, 1, 99, len(data) - 1}):
+        folder = tmp_path / f"{end}"
+        folder.mkdir()
+        path = folder / "ledger"
+        path.write_bytes(data[:end])
+        store = SqliteStore(path)
+        try:
+            # Either it is found out now, and said in one line, or what is there is taken over.
+            notice = await store.open()
+            assert "\n" not in notice
+            await store.take_over()
+            await store.write([a_row("another")])
+            assert await store.claim(a_row("another")[:5])
+            store.leave([], [], 5)
+        except Problem as e:
+            problems.append((e, path))
+    for problem, path in problems:
+        assert problem.final
+        assert f"{path}" in str(problem)
+        assert "\n" not in str(problem)
+
+
 async def test_a_file_that_is_damaged_while_in_use(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     store = SqliteStore(path)

@@ -140,7 +140,7 @@ class File:
             transaction.execute(f"PRAGMA user_version = {len(self._migrations)}")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
-            raise sqlite3.DatabaseError(problem)
+            raise sqlite3.DatabaseError(problem.splitlines()[-1])  # the one before it only names the database
         connection.execute("INSERT OR REPLACE INTO proxies VALUES (?, ?, ?, ?, ?)", (*self._proxy, self._clock()))
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
