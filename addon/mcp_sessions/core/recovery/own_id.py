@@ -15,6 +15,15 @@ from ..exchange import Exchange
 ACCEPTED = 202
 """The status of an answer to what is no request."""
 
+PLAIN_LIMIT = 1_000
+"""Characters of an id up to which it is looked for in what is no JSON."""
+
+LARGE = 10**300
+"""From which on a number is not written out: Python takes long for that, or refuses."""
+
+ODD = "an odd id"
+"""In the place of an id that is neither a text nor a number: one of these may be any other."""
+
 WINDOW = 64 * 1024
 """Bytes at the beginning and at the end of what is no JSON in which an id is looked for."""
 
@@ -41,6 +50,8 @@ def may_answer(x: Exchange, content: bytes | None) -> bool | None:
     seen = (content if len(content) <= 2 * WINDOW else content[:WINDOW] + content[-WINDOW:]).replace(b"\0", b"")
     if b'"jsonrpc"' not in seen:
         return False
+    if not all(_is_plain(m.id) for m in x.body.messages if m.kind is Kind.REQUEST):
+        return None
     ids = "|".join(re.escape(spelling) for one in asked for spelling in _spellings(one))
     return re.search(rf'"id"\s*:\s*"?(?:{ids})(?:\.0+)?"?\s*[,}}\]\r\n]'.encode(), seen) is not None
 
@@ -68,13 +79,30 @@ def _asked(x: Exchange) -> set[str | None]:
 
 
 def _spelt(id: Any) -> str | None:
-    """An id as a text, for some servers make a text of a number; None for what is none."""
-    if isinstance(id, str):
+    """An id as a text, for some servers make a text of a number; None for what is none. Odd ones are ids as well."""
+    if id is None or isinstance(id, str):
         return id
-    if isinstance(id, bool) or not isinstance(id, (int, float)) or id != id // 1:
-        return None
-    return str(int(id))
+    if isinstance(id, bool) or not isinstance(id, (int, float)):
+        return ODD
+    return (
+        str(id)
+        if isinstance(id, float) and id != id // 1
+        else f"{id + 0.0:.0f}"
+        if isinstance(id, float)
+        else _digits(id)
+    )
+
+
+def _digits(id: int) -> str:
+    return str(id) if abs(id) < LARGE else hex(id)  # which knows no limit
 
 
 def _spellings(id: str | None) -> set[str]:
     return {json.dumps(id)[1:-1], json.dumps(id, ensure_ascii=False)[1:-1]} if id is not None else set()
+
+
+def _is_plain(id: Any) -> bool:
+    """Whether an id can be looked for in a text: others can be written in too many ways, or are too long."""
+    if isinstance(id, str):
+        return len(id) <= PLAIN_LIMIT
+    return isinstance(id, int) and not isinstance(id, bool) and abs(id) < LARGE
