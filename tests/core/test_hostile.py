@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.driver import FakeProcess
-from core.world import ENDPOINT, Peer, World, request
+from core.world import ENDPOINT, Peer, World, initialized, outcome, request
 from mcp_sessions.core import ledger
 from mcp_sessions.core.decisions import Resend
 from mcp_sessions.core.session import Session
@@ -69,6 +69,39 @@ def test_a_call_with_an_odd_id_is_not_executed_again_either(id: Any, written: st
     released = world.shake(world.shaking[0], "new") if world.shaking else {}
     assert not isinstance(decision, Resend)
     assert not any(isinstance(one, Resend) for one in released.values())
+
+
+# Lists
+
+TOOL = {"name": "x", "inputSchema": {"type": "object"}}
+
+LISTS: dict[str, list[Any]] = {
+    "ten thousand tools": [{**TOOL, "name": f"tool-{n}", "description": "d" * 330} for n in range(10_000)],
+    "more tools than that": [{**TOOL, "name": f"{n}"} for n in range(35_000)],
+    "one of a hundred thousand parts": [{**TOOL, "inputSchema": {f"k{n}": [] for n in range(70_000)}}],
+    "one of four megabytes": [{**TOOL, "description": "d" * 4_000_000}],
+    "nothing but names": [{"name": ""}] * 70_000,
+}
+
+
+@pytest.mark.parametrize("tools", LISTS.values(), ids=LISTS)
+def test_no_list_of_tools_holds_up_anybody(tools: list[Any]) -> None:
+    world = World(judged=False)
+    session = world.open(ID)
+    x, _ = world.send(request("tools/list"), session=ID)
+    answer = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).encode()
+    with Timed():
+        world.answer(x, 200, answer)
+    world.lose(world.call(ID)[0])
+    (opening,) = world.take("initialize")
+    world.sent(opening, outcome(200, initialized("own"), session="new"), world.now)
+    world.sent(world.take("notifications/initialized")[0], outcome(202), world.now)
+    (listing,) = world.take("tools/list")
+    answered = outcome(200, answer)
+    with Timed():
+        world.sent(listing, answered, world.now)
+    assert session.held is not None
+    assert not session.held.untold, "it is the same list"
 
 
 # Numbers

@@ -31,7 +31,7 @@ SLICE = 4 * 1024
 EVENTS_AT_ONCE = 500
 """Events of a stream that are looked at before others have their turn; the bytes have passed by then."""
 
-BYTES_AT_ONCE = 64 * 1024
+BYTES_AT_ONCE = 32 * 1024
 """The same for bytes: of a stream of empty lines there are no events."""
 
 BACKLOG_LIMIT = 16 * 1024 * 1024

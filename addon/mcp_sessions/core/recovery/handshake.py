@@ -44,8 +44,8 @@ class Step(Tag):
     """The attempt that it belongs to."""
     listing: Listing | None = None
     page: int = 0
-    items: list[Any] = field(default_factory=list)
-    """What earlier pages of the list held."""
+    found: frozenset[bytes] = frozenset()
+    """Digests of what earlier pages of the list held."""
 
 
 def opening(session: Session) -> Step:
@@ -114,10 +114,10 @@ def restoring(session: Session) -> list[Step]:
     return steps + [page_of(listing) for listing in worth_comparing(held, session.answer)]
 
 
-def page_of(listing: Listing, cursor: str | None = None, page: int = 0, items: list[Any] | None = None) -> Step:
-    """A request for one page of a list; `items` are those of the pages before."""
+def page_of(listing: Listing, cursor: str | None = None, page: int = 0, found: frozenset[bytes] = frozenset()) -> Step:
+    """A request for one page of a list; `found` are digests of the pages before."""
     step = _step(Kind.LIST, listing.method, {"cursor": cursor} if cursor is not None else {}, page)
-    step.listing, step.page, step.items = listing, page, items or []
+    step.listing, step.page, step.found = listing, page, found
     return step
 
 

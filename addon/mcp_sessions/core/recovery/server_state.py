@@ -14,10 +14,12 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ...wire.jsonrpc import Message
+from ...wire.jsonrpc import Message, dump
 
 SUBSCRIPTION_LIMIT = 1000
-TOOL_LIMIT = 10_000
+TOOL_LIMIT = 5_000
+PAGE_SIZE = 512 * 1024
+"""Bytes of one page of a list that are looked at."""
 URI_LIMIT = 2048
 """Characters of a URI that is kept."""
 SUBSCRIPTIONS_SIZE = 64 * 1024
@@ -89,12 +91,11 @@ def worth_comparing(held: Held, answer: dict[str, Any] | None) -> list[Listing]:
     return [listing for listing in LISTINGS if listing.method in held.lists and promised(answer, listing)]
 
 
-def compare(held: Held, listing: Listing, items: list[Any]) -> bool:
-    """Whether the list is another one now; if so, the client is to be told."""
-    digests = frozenset(_digest(item) for item in items)
-    if digests == held.lists.get(listing.method):
+def compare(held: Held, listing: Listing, found: frozenset[bytes]) -> bool:
+    """Whether the list, of whose items these are the digests, is another one now; if so, the client is to be told."""
+    if found == held.lists.get(listing.method):
         return False
-    held.lists[listing.method] = digests
+    held.lists[listing.method] = found
     if listing.notification not in held.untold:
         held.untold.append(listing.notification)
     return True
@@ -132,16 +133,26 @@ def _list(listing: Listing) -> Callable[[Held, dict[str, Any], dict[str, Any]], 
         if not isinstance(items, list):
             return True
         before = held.lists.get(listing.method, frozenset()) if params.get("cursor") is not None else frozenset()
-        room = max(0, TOOL_LIMIT - len(before))
-        found = before | {_digest(item) for item in items[:room]}
+        found, whole = digests(items, before)
         held.lists[listing.method] = _shared(found)
         if listing.notification in held.untold:
             held.untold.remove(listing.notification)  # it has just seen for itself
         if listing.method == "tools/list":
             _note_safe_tools(held, items)
-        return len(items) <= room
+        return whole
 
     return keep
+
+
+def digests(items: list[Any], before: frozenset[bytes]) -> tuple[frozenset[bytes], bool]:
+    """Digests of these items and of those before them, and whether there was room, and time, for all."""
+    found, size, room = set(before), 0, max(0, TOOL_LIMIT - len(before))
+    for item in items[:room]:
+        size += len(dump(item))  # which costs little
+        if size > PAGE_SIZE:
+            return frozenset(found), False
+        found.add(_digest(item))
+    return frozenset(found), len(items) <= room
 
 
 def _note_safe_tools(held: Held, tools: list[Any]) -> None:

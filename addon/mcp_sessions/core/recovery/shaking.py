@@ -20,7 +20,7 @@ from .attempts import Attempt, Attempts, Lane
 from .handshake import Step
 from .joint import Joint
 from .limits import Limits, Troubles
-from .server_state import compare
+from .server_state import compare, digests
 from .storms import Storms
 from .unreachable import Patience, may_pass
 
@@ -172,12 +172,12 @@ class Shaking:
         message, listing = outcome.answer.first if outcome.answer else None, step.listing
         if message is None or message.result is None or listing is None:
             return  # what can't be read can't be compared
-        found = message.result.get(listing.items)
-        items = step.items + (found if isinstance(found, list) else [])
+        items = message.result.get(listing.items)
+        found, _ = digests(items if isinstance(items, list) else [], step.found)
         cursor = message.result.get("nextCursor")
         if isinstance(cursor, str) and step.page + 1 < self.limits.pages:
-            attempt.steps.append(handshake.page_of(listing, cursor, step.page + 1, items))
-        elif compare(attempt.session.holding(), listing, items):
+            attempt.steps.append(handshake.page_of(listing, cursor, step.page + 1, found))
+        elif compare(attempt.session.holding(), listing, found):
             detail = f"its {listing.items} are other ones"
             self._reporter.change(attempt.session, "finds its server changed", detail)
 
