@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
+
+from mcp_sessions.__main__ import main
+from mcp_sessions.proxy.marks import mark_rules
 from mcp_sessions.recordings.export import ENDINGS, FORMS, Export
 from mcp_sessions.recordings.faults import Broken, faults, headers_that_matter
 from mcp_sessions.recordings.issue import issue
@@ -53,6 +58,25 @@ def test_the_report_says_what_the_clause_says_why_and_what_was_sent() -> None:
     assert "mcp-sessions serve flows.mitm" in text
     assert "Left out, for nothing is wrong with them: exchanges 2." in text
     assert SESSION not in text
+
+
+def test_what_is_known_is_not_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is it for having been noted when it was recorded."""
+    recording, known = tmp_path / "r.mitm", tmp_path / "known.json"
+    made = export()
+    for flow in made.flows[2:]:
+        mark_rules(flow, ["MCP104"])
+    recording.write_bytes(made.recording())
+    assert main(["report", str(recording)]) == 0
+    assert "### MCP104" in capsys.readouterr().out
+    known.write_text('{"known": [{"rule": "MCP104", "call": "tools/call echo", "path": "/mcp"}]}')
+    assert main(["report", str(recording), "--baseline", str(known)]) == 0
+    assert "### MCP104" not in capsys.readouterr().out
+    known.write_text(known.read_text().replace("echo", "other"))
+    assert main(["report", str(recording), "--baseline", str(known)]) == 0
+    assert "### MCP104" in capsys.readouterr().out
+    known.write_text("[]")
+    assert main(["report", str(recording), "--baseline", str(known)]) == 2
 
 
 def test_the_short_form_is_shorter_than_60_lines_whatever_is_broken() -> None:

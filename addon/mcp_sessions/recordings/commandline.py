@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ..rules.baseline import Baseline
 from ..wire.text import printable
 from .compare import Yardstick
 from .export import Export
@@ -70,22 +71,23 @@ def export(file: str, out: str, only: str, redact: Sequence[str], keep_secrets: 
 @click.command
 @_of_a_recording
 @click.option("--short", is_flag=True, help="In less than 60 lines, to be pasted into an issue.")
+@click.option("--baseline", metavar="KNOWN", default="", help="Leave out what this file of known violations has.")
 @_redacting
-def report(file: str, only: str, short: bool, redact: Sequence[str], keep_secrets: bool) -> None:
+def report(file: str, only: str, short: bool, baseline: str, redact: Sequence[str], keep_secrets: bool) -> None:
     """Print what a recording shows, as Markdown: what is broken, by whom, and how to see it.
 
     FILE is what mitmproxy saved with -w, or an export.
     """
-    made = _made(file, only, redact, keep_secrets)
+    made = _made(file, only, redact, keep_secrets, Baseline.read(baseline) if baseline else None)
     click.echo((made.issue() if short else made.report()).decode(), nl=False)
     _account(made)
 
 
-def _made(file: str, only: str, redact: Sequence[str], keep_secrets: bool) -> Export:
+def _made(file: str, only: str, redact: Sequence[str], keep_secrets: bool, known: Baseline | None = None) -> Export:
     words = named(redact)
     if redact and keep_secrets:
         raise ValueError(f"--redact and {KEEP_SECRETS} exclude each other")
-    return Export(chosen(flows_in(file), only), words, keep_secrets=keep_secrets)
+    return Export(chosen(flows_in(file), only), words, keep_secrets=keep_secrets, known=known)
 
 
 def _account(made: Export) -> None:

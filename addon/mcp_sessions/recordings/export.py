@@ -19,6 +19,7 @@ from mitmproxy.addons.savehar import SaveHar
 from ..core.records import AnyRecord, Violation
 from ..proxy.metadata import PRESENTED, RULES
 from ..proxy.said import body_of
+from ..rules.baseline import Baseline
 from ..wire.headers import HeaderMap
 from ..wire.text import counted
 from .faults import Broken
@@ -43,11 +44,15 @@ class Export:
         *,
         recorder: Mapping[str, str] | None = None,
         keep_secrets: bool = False,
+        known: Baseline | None = None,
     ) -> None:
-        """Redact the flows, which are left as they are; copies are exported. `recorder`: who recorded them."""
+        """Redact the flows, which are left as they are; copies are exported.
+
+        `recorder`: who recorded them. `known`: violations that are not reported.
+        """
         self.redactor = Redactor(named)
         self.redacted = not keep_secrets
-        broken = violations(flows)
+        broken = violations(flows, known or Baseline())
         if self.redacted:
             for flow in flows:
                 redacted(flow, self.redactor)
@@ -175,15 +180,16 @@ def _message(part: dict[str, Any], message: http.Message, redactor: Redactor) ->
     return changed
 
 
-def violations(flows: Sequence[http.HTTPFlow]) -> list[Broken]:
-    """What these flows show to be broken: judged anew, together with what was noted when they were recorded."""
+def violations(flows: Sequence[http.HTTPFlow], known: Baseline) -> list[Broken]:
+    """What these flows show to be broken that is not known: judged anew, with what was noted when recording."""
     told: list[AnyRecord] = []
     playback = Playback(told.append, lambda *_: None)
     for flow in flows:
         playback.add(flow)
     playback.play()
-    found = [Broken(one.rule, one.detail, one.clause, one.flow) for one in told if isinstance(one, Violation)]
-    seen = {(one.rule, one.exchange) for one in found}
+    judged = [one for one in told if isinstance(one, Violation)]
+    found = [Broken(one.rule, one.detail, one.clause, one.flow) for one in judged if not known.knows(one)]
+    seen = {(one.rule, one.flow) for one in judged}
     for flow in flows:
         noted = flow.metadata.get(RULES)
         if isinstance(noted, (list, tuple)):
