@@ -326,7 +326,8 @@ def main(version: str) -> None:
     exporter = Exporter(tracing, metering, ids, version)
     source = sys.stdin.buffer
     while size := source.read(4):
-        exporter.take(marshal.loads(source.read(int.from_bytes(size, "big"))))  # noqa: S302  # of the proxy's own
+        # Of the proxy's own: a list of what was written one by one.
+        exporter.take(map(marshal.loads, marshal.loads(source.read(int.from_bytes(size, "big")))))  # noqa: S302
     tracing.shutdown()
     metering.shutdown()
 

@@ -47,7 +47,7 @@ class Pipe:
         self._environment = environment
         self._version = version
         self._said = said
-        self._queue: deque[Record] = deque()
+        self._queue: deque[bytes] = deque()
         self._woken = threading.Event()
         self._closing = False
         self._full_said = False
@@ -58,7 +58,8 @@ class Pipe:
     def put(self, record: Record) -> None:
         """Have it written; never waits."""
         if len(self._queue) < LIMIT:
-            self._queue.append(record)
+            # As bytes at once: many small objects that stay for a while would be looked at for garbage.
+            self._queue.append(marshal.dumps(record))
         elif not self._full_said:
             self._full_said = True
             self._said(f"more than {LIMIT} spans wait: what comes now is left out")
