@@ -22,7 +22,7 @@ from mcp_sessions.core.decisions import Decision
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.states import State
 from mcp_sessions.options import settings
-from mcp_sessions.views.telemetry.address import collector
+from mcp_sessions.views.telemetry.address import PROTOCOL, collector
 from mcp_sessions.views.telemetry.exporter import BOUNDS, VALUES, Exporter, Given
 from mcp_sessions.views.telemetry.tracing import Tracing, hashed
 from mcp_sessions.wire.headers import HeaderMap
@@ -336,6 +336,8 @@ ASKED: list[tuple[str, dict[str, str], dict[str, str] | None]] = [
     ("", {BASE: LOCAL, "A": "b"}, {BASE: LOCAL, "A": "b"}),
     ("", {TRACES: LOCAL}, {TRACES: LOCAL}),
     ("", {BASE: LOCAL, "OTEL_SDK_DISABLED": "true"}, None),
+    ("", {BASE: LOCAL, PROTOCOL: "grpc"}, None),
+    (LOCAL, {PROTOCOL: "grpc"}, {BASE: LOCAL, PROTOCOL: "grpc"}),  # where that is, is said, and so what it speaks
     ("on", {"OTEL_BSP_SCHEDULE_DELAY": "1"}, {"OTEL_BSP_SCHEDULE_DELAY": "1"}),
     (LOCAL, {TRACES: "http://other", "A": "b"}, {BASE: LOCAL, "A": "b"}),
 ]
@@ -352,6 +354,12 @@ def test_what_is_asked_for(asked: str, environment: dict[str, str], told: dict[s
 def test_what_is_no_collector(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"^mcp_otel: takes on, off or an address such as http://127\.0\.0\.1:4318$"):
         settings({"mcp_otel": wrong})
+
+
+def test_another_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROTOCOL, "grpc")
+    with pytest.raises(ValueError, match=f"^mcp_otel: only http/protobuf is spoken, and {PROTOCOL} asks for something"):
+        settings({"mcp_otel": "on"})
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

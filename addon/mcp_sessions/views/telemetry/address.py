@@ -45,6 +45,8 @@ class ListenAt(NamedTuple):
 ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT" for signal in ("", "TRACES_", "METRICS_"))
 """Variables of the environment that say where a collector is; the first stands for all signals."""
 
+PROTOCOL, SPOKEN = "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
+
 
 def collector(asked: str, environment: Mapping[str, str] | None = None) -> dict[str, str] | None:
     """The environment for what sends spans, by what the user has asked for; None if none are to be sent.
@@ -57,9 +59,14 @@ def collector(asked: str, environment: Mapping[str, str] | None = None) -> dict[
         return None
     if not asked and given.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+    protocol = given.get(PROTOCOL, SPOKEN)
+    if protocol != SPOKEN and asked in ("", "on"):
         if not asked:
             return None  # the environment speaks to all programs
+        raise ValueError(f"only {SPOKEN} is spoken, and {PROTOCOL} asks for something else")
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+        if not asked:
+            return None
         raise ValueError("needs the extra otel: pip install 'mitmproxy-mcp-sessions[otel]'")
     if asked in ("", "on"):
         return dict(given)
