@@ -29,7 +29,7 @@ END = 15.0
 """Seconds that it has to end by itself once it is asked to."""
 KEPT = 400
 """Lines of a process that are kept."""
-LINE = 64 * 1024
+LINE = 1024
 """Characters of a line that are read at once."""
 SHOWN = 20
 """Lines that are shown of a process that failed."""
