@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from ..wire import headers as h
 from ..wire.headers import Fields
 from ..wire.jsonrpc import dump
-from . import patterns
+from . import members, patterns
 from .naming import Named
 from .vault import PLACEHOLDER, WORTH_SEEKING, Kind, Vault
 
@@ -40,6 +40,8 @@ of its length."""
 _CODE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SCHEME = re.compile(r"(?i)(bearer|basic|digest|negotiate|token|apikey|dpop)(\s+)(.+)", re.S)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|$)")
+_LINE_END = re.compile(r"[\r\n]+$")
+_BOM = "\ufeff"
 _SCHEMA_WORDS = frozenset({"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "properties", "format"})
 
 
@@ -54,6 +56,8 @@ class Redactor:
             self.vault.learn(text)
         self._not_searched: set[str] = set()
         """Values that a user's pattern takes too long for."""
+        self._repeating: set[str] = set()
+        """Documents with a secret under a name that comes once more: whoever reads them sees the last one alone."""
         self.cut_out = 0
         """How often such a value was cut out."""
 
@@ -129,6 +133,7 @@ class Redactor:
                 self._not_searched.add(text)
         elif text in self._not_searched:
             return self._cut_out()
+        text = members.MEMBER.sub(lambda match: self._member(match, depth), text)
         if "%" in text:
             text = _TOKEN.sub(lambda match: self._percent(match[0], depth), text)
         text = _BASE64.sub(lambda match: self._base64(match[0], depth), text)
@@ -217,6 +222,8 @@ class Redactor:
 
     def _document(self, text: str, depth: int, *, looked_at: bool = False) -> str:
         """A text that may be JSON, and is otherwise any text. `looked_at`: shapes of secrets were looked for in it."""
+        if text.startswith(_BOM):
+            return _BOM + self._document(text.removeprefix(_BOM), depth, looked_at=looked_at)
         if depth > DEPTH or text.lstrip()[:1] not in ("{", "["):
             return self._text(text, depth, looked_at=looked_at)
         try:
@@ -225,14 +232,35 @@ class Redactor:
             return self._text(text, depth, looked_at=looked_at)
         if self._learning:
             # All at once, which is ten times as fast as one by one; the text itself for names and repeated members.
-            for secret in patterns.secrets_in("\n".join((text, *_texts(document)))):
+            texts = [*members.texts(document)]
+            for secret in patterns.secrets_in("\n".join((text, *texts))):
                 self._learn(secret)
+            self._learn_repeated(text, set(texts))
         redacted = self._json(document, (), self._named.places(document), depth)
         if self._learning:
             return text  # what is replaced while not all is known would be looked up in a table that is made each time
-        if redacted == document and self.vault.replace(text) == text:
+        if redacted == document and text not in self._repeating and self.vault.replace(text) == text:
             return text  # byte by byte as it was
         return dump(redacted).decode()
+
+    def _learn_repeated(self, text: str, read: set[str]) -> None:
+        """Learn what stands under the name of a secret and was not read, for the same name comes once more."""
+        for match in members.MEMBER.finditer(text):
+            if members.is_secret(match) and (said := members.said(match)) not in read:
+                self._secret_member(match["name"], said, (), set(), 0)
+                self._repeating.add(text)
+
+    def _member(self, match: re.Match[str], depth: int) -> str:
+        """A text or a number in what is no JSON as a whole, with the name before it."""
+        if members.is_secret(match):
+            said = members.said(match)
+            shown = self._secret_member(match["name"], said, (), set(), depth)
+        elif "\\" in (match["said"] or ""):  # it may be JSON within JSON
+            said = members.said(match)
+            shown = self._document(said, depth + 1)
+        else:
+            return match[0]
+        return match[0] if self._learning or shown == said else members.instead(match, shown)
 
     def _json(self, value: Any, place: tuple[str | int, ...], places: set[tuple[str | int, ...]], depth: int) -> Any:
         if len(place) > NESTING:
@@ -300,31 +328,29 @@ class Redactor:
 
     def _stream(self, text: str) -> str:
         """An event stream: the data of each event as a document; the other fields as text."""
-        pieces: list[str] = []
-        data: list[tuple[str, str, str]] = []
+        pieces = [_BOM] if text.startswith(_BOM) else []
+        data: list[tuple[int, str]] = []
+        """Where the lines of data of one event stand, and what they say."""
 
         def flush() -> None:
-            if data:
-                joined = "\n".join(value for _, value, _ in data)
-                redacted = self._document(joined, 0)
-                if redacted == joined or self._learning:
-                    pieces.extend(line + end for line, _, end in data)
-                else:
-                    end = data[-1][2] or "\n"
-                    pieces.extend(f"data: {line}{end}" for line in redacted.split("\n"))
-                data.clear()
+            joined = "\n".join(said for _, said in data)
+            if data and (redacted := self._document(joined, 0)) != joined and not self._learning:
+                end = _LINE_END.search(pieces[data[0][0]])
+                for at, _ in data:  # events know no order of their fields; data that is not adjacent is joined
+                    pieces[at] = ""
+                pieces[data[0][0]] = "".join(f"data: {line}{end[0] if end else ''}" for line in redacted.split("\n"))
+            data.clear()
 
-        for match in _LINE.finditer(text):
+        for match in _LINE.finditer(text.removeprefix(_BOM)):
             line = match[0].rstrip("\r\n")
-            end = match[0][len(line) :]
             if line == "data" or line.startswith("data:"):
-                data.append((line, line[5:].removeprefix(" "), end))
+                data.append((len(pieces), line[5:].removeprefix(" ")))
+                pieces.append(match[0])
             elif not line:
                 flush()
-                pieces.append(end)
+                pieces.append(match[0])
             else:
-                # Events know no order of their fields; data that is not adjacent would be joined all the same.
-                pieces.append(self.text(line) + end)
+                pieces.append(self.text(line) + match[0][len(line) :])
         flush()
         return "".join(pieces)
 
@@ -357,19 +383,6 @@ def _decoded(token: str) -> str:
     except (binascii.Error, UnicodeDecodeError):
         return ""
     return text if text.isprintable() or not any(ord(c) < 32 and c not in "\t\r\n" for c in text) else ""
-
-
-def _texts(document: Any) -> Iterator[str]:
-    """Every string value of a document, with a stack of its own: the nesting is the sender's."""
-    stack = [document]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
 
 
 def _read(value: bytes) -> str:
