@@ -163,3 +163,15 @@ def test_of_an_event_stream_only_data_with_secrets_changes(
 )
 def test_what_can_not_be_read_as_a_whole(content: bytes, expected: bytes) -> None:
     assert redact(content) == expected
+
+
+def test_a_known_secret_does_not_survive_in_the_name_of_another() -> None:
+    form, cookie = b"password-abcdefgh=x1&a=1", b"abcdefgh-token=x2; b=3"
+    redactor, shown = Redactor(), b""
+    for last in (False, True):
+        fields = redactor.fields(((b"authorization", b"Bearer abcdefgh"), (b"cookie", cookie)))
+        shown = redactor.body(form, "application/x-www-form-urlencoded") + dict(fields)[b"cookie"]
+        if not last:
+            redactor.replacing()
+    assert b"abcdefgh" not in shown
+    assert b"&a=1" in shown

@@ -203,7 +203,7 @@ class Redactor:
             bare = secret.strip().strip('"')
             if bare:
                 self._learn(unquote(bare))
-            redacted.append(key + mark + self._secret(secret) if mark else self._secret(cookie))
+            redacted.append(self._key(key) + mark + self._secret(secret) if mark else self._secret(cookie))
         return ";".join((*redacted, *attributes))
 
     def _query(self, query: str) -> str:
@@ -214,7 +214,7 @@ class Redactor:
             name, mark, value = piece.partition("=")
             plain = unquote_plus(value)
             if mark and value and (patterns.is_secret_name(unquote_plus(name)) or patterns.OPAQUE.fullmatch(plain)):
-                pieces.append(f"{name}={quote_plus(self._secret(plain))}" if not self._learning else piece)
+                pieces.append(f"{self._key(name)}={quote_plus(self._secret(plain))}" if not self._learning else piece)
                 self._learn(plain)
             else:
                 pieces.append(self.text(piece))
