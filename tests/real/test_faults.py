@@ -3,18 +3,25 @@
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from harness.exchange import Answer, Request
-from harness.mini_mcp import MiniMcp
+from harness.mini_mcp import MiniMcp, Rule
+from harness.process import Process
 from harness.proxy import ADDON
 
 pytestmark = pytest.mark.real
 
+FARM = Path(__file__).resolve().parents[1] / "endurance" / "farm.py"
 STEPS = ("tools/call", "initialize", "notifications/initialized", "logging/setLevel", "tools/call sent again")
 """What the server is asked while a session is brought back."""
 
@@ -49,7 +56,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._http = httpx.AsyncClient(trust_env=False, timeout=30)
+        self._http = httpx.AsyncClient(trust_env=False)
         self._headers = {"accept": "application/json, text/event-stream"}
 
     async def open(self) -> None:
@@ -59,12 +66,12 @@ class Client:
         await self.send("notifications/initialized", id=None)
         await self.send("logging/setLevel", {"level": "debug"})
 
-    async def call(self, text: str) -> httpx.Response:
-        return await self.send("tools/call", {"name": "echo", "arguments": {"text": text}})
+    async def call(self, text: str, **more: Any) -> httpx.Response:
+        return await self.send("tools/call", {"name": "echo", "arguments": {"text": text}}, **more)
 
-    async def send(self, method: str, params=None, *, id: int | None = 1) -> httpx.Response:
+    async def send(self, method: str, params=None, *, id: int | None = 1, **more: Any) -> httpx.Response:
         message = {"jsonrpc": "2.0", "method": method, "params": params or {}, **({"id": id} if id else {})}
-        return await self._http.post(self._url, json=message, headers=self._headers)
+        return await self._http.post(self._url, json=message, headers=self._headers, **{"timeout": 30, **more})
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -123,6 +130,116 @@ async def test_the_proxy_is_killed_at_each_step(step, scripted, mitmdump, client
     async with asyncio.timeout(10):
         while len(mini.sessions) > unknown:  # noqa: ASYNC110  # the next DELETE may be of another session
             await asyncio.sleep(0.02)
+
+
+HEAD = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n"
+STREAM = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+BROKEN = {
+    "no answer": "",
+    "half a head": HEAD[:30],
+    "half a body": HEAD + '{"jsonrpc":"2.0","id":1,',
+    "less than announced": HEAD + '{"jsonrpc":"2.0","id":1,"result":{}}',
+    "more than announced": HEAD + '{"jsonrpc":"2.0","id":1,"result":{}}' * 5,
+    "half an event": STREAM + '1e\r\nevent: message\ndata: {"jsonrpc"',
+    "an event that nothing follows": STREAM + "a\r\ndata: {}\n\n\r\n",
+    "no HTTP": "\x00\x01\x02 220 smtp ready\r\n\r\n",
+    "lengths that differ": "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 7\r\n\r\nhello",
+    "a chunk of no length": STREAM + "zz\r\ndata: {}\r\n",
+}
+"""What a server sends before it hangs up, having done what it was asked for."""
+
+
+async def test_a_server_that_breaks_off_anywhere(scripted, mitmdump) -> None:
+    mini = Dying("")
+    server = await scripted(mini)
+    proxy = await mitmdump(server.port)
+    client = Client(proxy.url)
+    await client.open()
+    for name, sent in BROKEN.items():
+        mini.rules = [Rule({"tool": "echo"}, {"raw": sent, "cut": True}, times=1)]
+        before = len(server.seen)
+        try:
+            answer = await client.call(name)
+        except httpx.HTTPError:
+            answer = None  # the client is told that it broke, too
+        assert answer is None or answer.status_code in (200, 502), name
+        assert len(server.seen) == before + 1, f"{name}: it may have been done, and is not sent again"
+        assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after", name
+    assert len(server.requests(rpc="initialize")) == 1
+
+
+async def test_a_server_that_never_answers_or_drips(scripted, mitmdump) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        for byte in b'{"jsonrpc":"2.0","id":1,"result":{}}':
+            yield bytes([byte])
+            await asyncio.sleep(1)
+
+    mini = Dying("")
+    server = await scripted(mini)
+    proxy = await mitmdump(server.port)
+    client = Client(proxy.url)
+    await client.open()
+    json = {"content-type": "application/json"}
+    for answer in (lambda _: Answer(hang=True, raw=b""), lambda _: Answer(200, json, drip())):
+        mini.rules = [Rule({"tool": "echo"}, answer, times=1)]
+        with pytest.raises(httpx.ReadTimeout):
+            await client.call("waits", timeout=1)
+        # Who hangs up is no fault of the session.
+        assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after"
+    assert len(server.requests(rpc="initialize")) == 1
+    assert len(mini.sessions) == 1
+
+
+async def test_a_hundred_megabytes_pass(scripted, mitmdump) -> None:
+    size = 100 * 1024 * 1024
+    mini = Dying("")
+    server = await scripted(mini)
+    proxy = await mitmdump(server.port)
+    client = Client(proxy.url)
+    await client.open()
+
+    async def many() -> AsyncIterator[bytes]:
+        for _ in range(1600):
+            yield b"data: " + b"x" * 65_528 + b"\n\n"
+
+    mini.rules = [Rule({"tool": "echo"}, lambda _: Answer(200, {"content-type": "text/event-stream"}, many()), times=1)]
+    before = psutil.Process(proxy.pid).memory_info().rss
+    answer = await client.call("much")
+    assert len(answer.content) == 1600 * 65_536 >= size
+    grown = psutil.Process(proxy.pid).memory_info().rss - before
+    assert grown < 40 * 1024 * 1024
+    assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after"
+
+
+CLIENTS = int(os.environ.get("MCP_CLIENTS", "60"))
+LOOKED_AT = pytest.mark.slow_turns("mitmproxy's own objects of so many connections are looked at for garbage")
+
+
+@pytest.mark.parametrize("", [pytest.param(marks=[LOOKED_AT] if CLIENTS > 100 else [])])
+async def test_many_clients_die_at_once(scripted, mitmdump, started) -> None:
+    """`MCP_CLIENTS=1000` has a thousand of them."""
+    mini = MiniMcp()
+    server = await scripted(mini)
+    # Who dies within its handshake is not known for a client: of those evidence decides.
+    proxy = await mitmdump(server.port, options={"mcp_end_after_idle": 3})
+    farm = Process([sys.executable, FARM], stdin=True, on_line=lambda line: '"what": "failed"' in line)
+    await started.enter_async_context(farm)
+    await farm.write(f"spawn local 127.0.0.1 {proxy.port} {CLIENTS} 1 600")
+    alive: set[str] = set()
+    async with asyncio.timeout(120):
+        while len({mini.sessions[one].params["clientInfo"]["name"].partition("-")[0] for one in alive}) < CLIENTS:
+            await asyncio.sleep(0.1)
+            alive = mini.sessions.keys() & mini.ready
+    for child in psutil.Process(farm.pid).children():
+        child.kill()
+    died, count = time.monotonic(), len(mini.sessions)
+    async with asyncio.timeout(30 + CLIENTS / 5):
+        # If mitmproxy has not seen the answer to `initialize` when its client dies, nobody knows the session's id.
+        while mini.sessions.keys() & mini.ready:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert len(mini.sessions) <= CLIENTS / 20
+    print(f"{CLIENTS} clients that die at once: {count} sessions were ended within {time.monotonic() - died:.1f} s")
+    assert max(Counter(mini.ended).values()) == 1
 
 
 async def test_options_change_in_the_middle_of_recoveries(scripted, mitmdump, client_of, tmp_path) -> None:
