@@ -1,5 +1,6 @@
 """Fixtures that start real peers and end them."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -45,6 +46,12 @@ LONGEST = tuple(
         "ending_ledger",
     )
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers for two cores: tests with real processes wait for them most of the time."""
+    cores = os.cpu_count() or 1
+    return cores + cores // 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
