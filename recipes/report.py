@@ -6,10 +6,11 @@ A run is saved with -w, secrets and all, and exported; the report can be pasted,
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 from pathlib import Path
 
-from staging import Mitmdump, SdkClient, SdkServer, Stage, perform, tool
+from staging import Mitmdump, SdkClient, SdkServer, Stage, deleted, perform, tool
 
 TOKEN = "tok-4f9a1c7e55d0b2c81736"
 
@@ -28,7 +29,8 @@ async def story(stage: Stage) -> str:
             await client.call("echo", text="what went wrong")
             await server.restart()
             await client.call("echo", text="and after")
-            await client.close()
+            await client.kill()
+            stage.expect(await deleted(server), "the session was not ended")
             await proxy.stop()
         secrets = [TOKEN.encode(), base64.b64encode(TOKEN.encode()).rstrip(b"="), session.encode()]
         stage.expect(secrets[0] in saved.read_bytes(), "the secret was never in the traffic")
@@ -43,7 +45,12 @@ async def story(stage: Stage) -> str:
             stage.expect(not leaked, f"{path.name} holds a secret")
         report = (out / "report.md").read_text("utf-8")
         stage.expect("sequenceDiagram" in report and "echo" in report, "the report does not tell what happened")
-        stage.say("\n".join(report.splitlines()[:25]))
+        told_as_one = report.count("\n## Session ") == 1 and re.search(r"S-->>P: \d+\. result", report)
+        stage.expect(told_as_one, "the handshake in the client's place is not told with its session")
+        issue = (out / "issue.md").read_text("utf-8")
+        for said in ("MCP308 session-not-deleted", "the proxy brought it back"):
+            stage.expect(said in report and said in issue, f"a report does not say: {said}")
+        stage.say("\n".join(issue.splitlines()[:25]))
     return f"{len(files)} files for an issue, and none of the planted secrets in them."
 
 

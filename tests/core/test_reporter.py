@@ -22,6 +22,15 @@ def test_the_first_record_names_the_process_that_is_found_a_moment_later() -> No
     assert [record.at for record in world.told] == sorted(record.at for record in world.told)
 
 
+def test_what_is_said_later_of_the_same_exchange_names_the_process_too() -> None:
+    world = World()
+    x, _ = world.send(request("tools/list"), session=ID, peer=LATE, headers={"accept": "application/json"})
+    world.identify(x.connection, FakeProcess(7, name="node"), world.now)
+    world.told.clear()
+    world.reporter.action("sent again", x)
+    assert clients(world) == ["node[7]"]
+
+
 def test_what_another_says_meanwhile_keeps_its_place() -> None:
     world = World()
     x, _ = world.send(request("tools/list"), session=ID, peer=LATE, headers={"accept": "application/json"})

@@ -9,11 +9,13 @@ import pytest
 
 from mcp_sessions.__main__ import main
 from mcp_sessions.proxy.marks import mark_rules
-from mcp_sessions.recordings.export import ENDINGS, FORMS, Export
+from mcp_sessions.proxy.metadata import CLIENT, EVIDENCE, NUMBER, OWN, PRESENTED, REFUSED, RULES
+from mcp_sessions.recordings.export import ENDINGS, FORMS, Export, violations
 from mcp_sessions.recordings.faults import Broken, faults, headers_that_matter
 from mcp_sessions.recordings.issue import issue
 from mcp_sessions.recordings.reading import exchanges_in
 from mcp_sessions.rules import catalogue
+from mcp_sessions.rules.baseline import Baseline, Place
 from mcp_sessions.wire.headers import HeaderMap
 from views.flows import ANSWER, CALL, INITIALIZE, answer, post
 
@@ -77,6 +79,69 @@ def test_what_is_known_is_not_reported(tmp_path: Path, capsys: pytest.CaptureFix
     assert "### MCP104" in capsys.readouterr().out
     known.write_text("[]")
     assert main(["report", str(recording), "--baseline", str(known)]) == 2
+
+
+def recovered() -> Export:
+    """The server has lost the session, the proxy has brought it back, and ended it when its client was gone."""
+    again = "c0ffee1234567890bb"
+    opened = answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": SESSION})
+    gone = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}}
+    version = {"mcp-protocol-version": "2025-06-18"}
+    refused = answer(post(CALL, SESSION, **version), gone, 404)
+    refused.metadata[OWN] = REFUSED
+    handshake = answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": again})
+    handshake.metadata[OWN] = "initialize"
+    call = answer(post(CALL, again, **version), ANSWER)
+    call.metadata[PRESENTED] = SESSION
+    ends = []
+    for known in (again, SESSION):
+        end = answer(post({}, known), {}, 200)
+        end.request.method, end.request.content = "DELETE", b""
+        end.metadata |= {OWN: "DELETE session", EVIDENCE: "process gone: agent[7]", RULES: ["MCP308"]}
+        ends.append(end)
+    flows = [opened, refused, handshake, call, *ends]
+    for number, flow in enumerate(flows):
+        flow.metadata |= {NUMBER: 1, CLIENT: "agent[7]"} | ({PRESENTED: SESSION} if OWN in flow.metadata else {})
+        flow.request.timestamp_start = 1000.0 + 100 * number
+        assert flow.response is not None
+        flow.response.timestamp_start = flow.response.timestamp_end = 1000.5 + 100 * number
+    return Export(flows)
+
+
+def test_what_the_proxy_did_for_a_session_is_told_with_it() -> None:
+    made = recovered()
+    text = made.report().decode()
+    assert "1 session, 6 exchanges." in text
+    assert text.count("\n## Session ") == 1
+    assert "P->>S: 3. initialize" in text
+    assert "S-->>P: 3. 200 result" in text
+    lost = "the server did not know it any more (answered 404, once); the proxy brought it back"
+    assert lost in text
+    assert lost in made.issue().decode()
+    assert "A request that was refused stands here twice" in text
+    assert "the server knows it by another id" in text
+    assert SESSION not in text
+
+
+def test_what_a_client_has_left_undone_is_shown_by_the_proxys_request() -> None:
+    made = recovered()
+    for text in (made.report().decode(), made.issue().decode()):
+        assert "## MCP308 session-not-deleted (client, SHOULD)\n" in text  # once, though two ids were deleted
+        assert "- exchange 5, the proxy's own `DELETE session`: `process gone: agent[7]`" in text
+    assert made.issue().decode().startswith("# MCP traffic that does not follow the specification\n")
+
+
+def test_what_a_client_leaves_undone_may_be_known() -> None:
+    flows = recovered().flows
+    known = Baseline([Place("MCP308", "", "/mcp")])
+    assert [one.rule for one in violations(flows, Baseline())].count("MCP308") == 1
+    assert "MCP308" not in [one.rule for one in violations(flows, known)]
+    assert known.stale == []
+
+
+def test_a_report_of_nothing_wrong_does_not_claim_it() -> None:
+    flow = answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": SESSION})
+    assert Export([flow]).issue().decode().startswith("# MCP traffic\n")
 
 
 def test_the_short_form_is_shorter_than_60_lines_whatever_is_broken() -> None:

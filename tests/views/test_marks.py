@@ -9,7 +9,7 @@ from mitmproxy.utils.emoji import emoji
 from mcp_sessions.addon import McpSessions
 from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.proxy import marks
-from mcp_sessions.proxy.metadata import CLIENT, OWN
+from mcp_sessions.proxy.metadata import CLIENT, NUMBER, OWN, RULES
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
 
@@ -90,6 +90,17 @@ def test_rules_are_named_once_each_and_added_to_what_is_there() -> None:
     assert flow.comment == "GET stream · breaks MCP101 post-accept, MCP102 get-accept, MCP103 post-content-type"
 
 
+async def test_a_flow_of_a_file_that_has_half_of_what_is_noted_is_marked_all_the_same() -> None:
+    addon = McpSessions()
+    with taddons.context(addon):
+        await open_session(addon, SESSION)
+        session = next(iter(addon.core.ledger.sessions.values()))
+        flow = post(CALL)
+        flow.metadata[NUMBER] = session.number
+        assert marks.belongs_to(flow, session) == "7f3a9c"
+        addon.done()
+
+
 def test_the_markers_are_mitmproxys() -> None:
     assert {marks.REFUSED, marks.VIOLATION, marks.RECOVERY, marks.ENDING} <= set(emoji)
 
@@ -104,6 +115,12 @@ async def test_own_and_refused_flows_are_told_apart() -> None:
         marks.own(own, session, "DELETE session", ending=True)
         assert own.comment == "by the proxy: DELETE session · session 7f3a9c"
         assert own.marked == marks.ENDING
+        # What its client has left undone, and nothing else that it did, is shown by the request that makes up for it.
+        session.violations |= {"MCP104": 1, "MCP308": 1}
+        left = post(CALL)
+        marks.own(left, session, "DELETE session", ending=True)
+        assert left.comment.endswith("breaks MCP308 session-not-deleted")
+        assert left.metadata[RULES] == ["MCP308"]
         client = await pass_through(addon, post(CALL, SESSION), ANSWER)
         copy = client.copy()
         connection = addon.core.connected("c", ("127.0.0.1", 1), ("127.0.0.1", 2), 1.0)

@@ -59,7 +59,7 @@ class Reporter:
     def tell(self, record: AnyRecord, connection: Connection | None = None) -> None:
         """Hand on a record, about this connection if it is about any."""
         if not self._waiting and (connection is None or connection.identified):
-            self.sink(record)
+            self.sink(_named(record, connection))
             return
         self._waiting.append((record, connection, self.now + PATIENCE))
         if len(self._waiting) > WAITING_LIMIT:

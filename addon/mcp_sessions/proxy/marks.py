@@ -12,8 +12,9 @@ from mitmproxy import flow as mflow
 from ..core.exchange import Exchange
 from ..core.session import Session
 from ..rules import catalogue
+from ..rules.checks import ON_SESSION
 from ..wire.text import printable
-from .metadata import CLIENT, COMMENT, MARK, NUMBER, RULES, SESSION
+from .metadata import CLIENT, COMMENT, EVIDENCE, MARK, NUMBER, PRESENTED, RULES, SESSION
 
 REFUSED = ":no_entry:"
 VIOLATION = ":warning:"
@@ -60,9 +61,14 @@ def own(flow: mflow.Flow, session: Session, what: str, *, ending: bool) -> None:
     """A request of the proxy's own, such as the `DELETE session` of an ending."""
     belongs_to(flow, session)
     flow.metadata[CLIENT] = session.client_label
+    flow.metadata[PRESENTED] = session.client_id
     words = [f"by the proxy: {what}", f"session {session.label}", session.evidence if ending else ""]
     write(flow, " · ".join(word for word in words if word))
     mark(flow, ENDING if ending else RECOVERY)
+    if ending:
+        flow.metadata[EVIDENCE] = session.evidence
+        # What its client has left undone no flow of the client's shows.
+        mark_rules(flow, [rule for rule, _ in ON_SESSION if rule in session.violations])
 
 
 def refused(flow: mflow.Flow, x: Exchange, status: int, again: str) -> None:
@@ -98,7 +104,7 @@ def _broken(rules: Collection[str]) -> str:
 def belongs_to(flow: mflow.Flow, session: Session) -> str:
     """Note whose session a flow is part of; the session's label."""
     metadata = flow.metadata
-    if metadata.get(NUMBER) != session.number:
+    if metadata.get(NUMBER) != session.number or SESSION not in metadata:  # a file may come from anybody
         metadata[NUMBER] = session.number
         metadata[SESSION] = session.label
     return str(metadata[SESSION])

@@ -29,7 +29,10 @@ REFUSED = "refused"
 # What was done with it
 
 PRESENTED = "mcp_presented"
-"""The session id as the client sent it, where the proxy put another in its place."""
+"""The session id as the client knows it, where the proxy put another in its place, or acts in the client's."""
+
+EVIDENCE = "mcp_evidence"
+"""Why the proxy ends the session, in words."""
 
 SENT_AGAIN = "mcp_sent_again"
 """How often the request was sent again by the proxy."""

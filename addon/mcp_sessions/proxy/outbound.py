@@ -19,7 +19,7 @@ from mitmproxy.proxy import mode_specs
 from ..core.decisions import Outcome, Request
 from ..wire.headers import JSON, SSE, Fields, HeaderMap
 from ..wire.jsonrpc import Body, Kind, parse
-from ..wire.sse import Decoder
+from ..wire.sse import Decoder, encode
 from . import clock, marks
 from .failing import described
 from .flows import Live, Route
@@ -111,7 +111,7 @@ class _FirstResponse:
             body = parse(event.data) if event.data else None
             if body and body.first and body.first.kind is Kind.RESPONSE and not self._answered.done():
                 assert self._flow.response
-                self._flow.response.data.content = event.data
+                self._flow.response.data.content = encode(event.data or b"")
                 self._answered.set_result(body)
         return data
 

@@ -17,9 +17,9 @@ from mitmproxy import version as mitmproxy_version
 from mitmproxy.addons.savehar import SaveHar
 
 from ..core.records import AnyRecord, Violation
-from ..proxy.metadata import PRESENTED, RULES
+from ..proxy.metadata import EVIDENCE, NUMBER, OWN, PRESENTED, RULES, SESSION
 from ..proxy.said import body_of
-from ..rules.baseline import Baseline
+from ..rules.baseline import Baseline, Place, path_of
 from ..wire.headers import HeaderMap
 from ..wire.text import counted
 from .faults import Broken
@@ -189,11 +189,16 @@ def violations(flows: Sequence[http.HTTPFlow], known: Baseline) -> list[Broken]:
     playback.play()
     judged = [one for one in told if isinstance(one, Violation)]
     found = [Broken(one.rule, one.detail, one.clause, one.flow) for one in judged if not known.knows(one)]
-    seen = {(one.rule, one.flow) for one in judged}
+    seen: set[tuple[str, object]] = {(one.rule, one.flow) for one in judged}
     for flow in flows:
-        noted = flow.metadata.get(RULES)
-        if isinstance(noted, (list, tuple)):
-            found += (Broken(str(rule), exchange=flow.id) for rule in noted if (rule, flow.id) not in seen)
+        noted, own = flow.metadata.get(RULES), OWN in flow.metadata
+        # What the proxy has ended by several requests was left once.
+        shown_by = (flow.metadata.get(NUMBER), flow.metadata.get(SESSION)) if own else flow.id
+        for rule in noted if isinstance(noted, (list, tuple)) else ():
+            is_known = own and known.has(Place(str(rule), "", path_of(flow.request.url)))
+            if (str(rule), shown_by) not in seen and not is_known:
+                seen.add((str(rule), shown_by))
+                found.append(Broken(str(rule), str(flow.metadata.get(EVIDENCE, "")), exchange=flow.id))
     return found
 
 

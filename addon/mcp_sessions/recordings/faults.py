@@ -77,7 +77,10 @@ def told(fault: Fault, limit: int, numbers: Mapping[str, int], exchanges: Mappin
     yield f"**Expected:** what the clause says. **Actual:** {fault.rule.summary}:\n"
     for case in fault.cases[:limit]:
         one = exchanges.get(case.exchange)
-        where = f"exchange {numbers[case.exchange]}, {code(one.what, 100)}: " if one is not None else ""
+        where = ""
+        if one is not None:
+            by = "the proxy's own " if one.own else ""
+            where = f"exchange {numbers[case.exchange]}, {by}{code(one.what, 100)}: "
         yield f"- {where}{code(case.detail, 300) or fault.rule.summary}"
         if one is not None:
             yield f"  - request: {headers_that_matter(one.headers)}"
@@ -100,14 +103,15 @@ def headers_that_matter(headers: HeaderMap, always: Sequence[str] = ALWAYS) -> s
 
 
 REPRODUCE = """\
-With the recording (`flows.mitm` of the same export) and `pip install mitmproxy-mcp-sessions`:
+With the recording (`flows.mitm` of the same export) and mitmproxy-mcp-sessions (`pip install` takes its name, or a
+wheel of it):
 
 ```sh
-# the client's part, sent to a server; the exit status is 1 where it answers otherwise
+# a server: the client's part is sent to it; exit status 0 if it still answers as recorded, 1 if otherwise
 mcp-sessions replay flows.mitm --to http://127.0.0.1:8000/mcp
-# the server's part, for a client to connect to
+# a client: let it connect to this, which answers as the recorded server did
 mcp-sessions serve flows.mitm --port 8000
-# everything, to be looked at
+# everything, to be looked at; without it, any browser's developer tools open flows.har
 mcp-mitmweb -r flows.mitm
 ```"""
 """How what is told can be seen by whoever reads it."""

@@ -25,7 +25,8 @@ def issue(exchanges: Sequence[Recorded], broken: Sequence[Broken], versions: str
     """
     ordered = sorted(exchanges, key=lambda one: one.at)
     numbers = {one.id: number for number, one in enumerate(ordered, 1)}
-    lines = [*_head(conversations(ordered), versions), *_faults(faults(broken), numbers, ordered)]
+    found = faults(broken)
+    lines = [*_head(conversations(ordered), versions, bool(found)), *_faults(found, numbers, ordered)]
     end = ["", "## Reproduce", "", *REPRODUCE.split("\n")]
     room = LINES - len(end) - 1
     if len(lines) > room:
@@ -33,9 +34,9 @@ def issue(exchanges: Sequence[Recorded], broken: Sequence[Broken], versions: str
     return "\n".join([*lines, *end]) + "\n"
 
 
-def _head(found: Sequence[Conversation], versions: str) -> Iterator[str]:
+def _head(found: Sequence[Conversation], versions: str, broken: bool) -> Iterator[str]:
     told_of = max(found, key=lambda one: len(one.exchanges), default=None)
-    yield "# MCP traffic that does not follow the specification"
+    yield f"# MCP traffic{' that does not follow the specification' if broken else ''}"
     yield ""
     for name, value in told_of.facts() if told_of else ():
         if value:

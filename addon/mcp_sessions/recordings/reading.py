@@ -155,7 +155,7 @@ def exchange_of(flow: http.HTTPFlow, *, light: bool = False) -> Recorded:
                 one.arrivals, one.timed = recorded.arrivals(one.answer_content, known, ended)
     presented = metadata.get(PRESENTED)
     one.session = recorded.as_known_to_client(
-        headers, presented if isinstance(presented, str) else None, answer, one.is_initialize and one.ok
+        headers, presented if isinstance(presented, str) else None, answer, one.is_initialize and one.ok and not one.own
     )
     return one
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from ..core.exchange import in_two_words, is_success
+from ..proxy.metadata import REFUSED
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from ..wire.jsonrpc import Body, Kind, Message, parse
@@ -144,6 +145,25 @@ class Conversation:
         )
         yield "client capabilities", _value(asked.get("capabilities"))
         yield "server capabilities", _value(result.get("capabilities"))
+        yield "lost", self.lost()
+
+    def lost(self) -> str:
+        """What became of the session at its server and in the proxy, in a sentence; empty if nothing did."""
+        refused = [one for one in self.exchanges if one.own == REFUSED]
+        again = [one for one in self.exchanges if one.own and one.is_initialize]
+        if not refused:
+            return ""
+        statuses = ", ".join(sorted({str(one.status) for one in refused}))
+        times = "once" if len(refused) == 1 else f"{len(refused)} times"
+        said = f"the server did not know it any more (answered {statuses}, {times})"
+        if not any(one.ok for one in again):
+            return f"{said}; the proxy could not bring it back"
+        return f"{said}; the proxy brought it back by an `initialize` of its own and sent those requests again"
+
+    @property
+    def renamed(self) -> bool:
+        """Whether client and server know it by different ids."""
+        return any((known := one.headers.get(h.SESSION_ID)) and known != self.session for one in self.exchanges)
 
 
 def arrivals(content: bytes, times: Iterable[float], ended: float) -> tuple[tuple[Arrival, ...], bool]:

@@ -98,6 +98,12 @@ def _session(conversation: Conversation, numbers: dict[str, int], broken: Sequen
         if value:
             yield f"| {key} | {value} |"
     yield ""
+    if any(one.own == REFUSED for one in conversation.exchanges):
+        yield "A request that was refused stands here twice: with the refusal, and with the second attempt's answer."
+    if conversation.renamed:
+        yield "Since it was brought back, the server knows it by another id: requests are shown as the server got them,"
+        yield "their answers as the client did."
+    yield ""
     yield from _sequence(conversation, numbers)
     faulty = {one.exchange for one in broken}
     messages = list(_messages(conversation, numbers, faulty))

@@ -104,7 +104,10 @@ class Baseline:
 
     def knows(self, violation: Violation) -> bool:
         """Whether this violation is known; from then on it is not stale."""
-        place = Place.of(violation)
+        return self.has(Place.of(violation))
+
+    def has(self, place: Place) -> bool:
+        """The same of where a rule was broken."""
         if place not in self.known:
             return False
         self._seen.add(place)
