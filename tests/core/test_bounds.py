@@ -33,6 +33,7 @@ def test_an_id_that_is_too_long_is_passed_on_and_not_kept() -> None:
     assert len([what for what in world.whats() if "not kept" in what]) == 1
 
 
+@pytest.mark.long
 def test_a_long_id_costs_no_more_than_a_short_one() -> None:
     world = World()
     world.open()

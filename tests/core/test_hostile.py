@@ -146,6 +146,7 @@ AT_ONCE: dict[str, tuple[Peer, Callable[[World], object]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("peer", "what"), AT_ONCE.values(), ids=AT_ONCE)
 def test_whatever_happens_to_who_has_ten_thousand_sessions_holds_up_nobody(
     peer: Peer, what: Callable[[World], object]
@@ -160,6 +161,7 @@ def test_whatever_happens_to_who_has_ten_thousand_sessions_holds_up_nobody(
             world.fetch()
 
 
+@pytest.mark.long
 def test_one_session_more_costs_no_more_where_the_table_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "SESSION_LIMIT", MANY)
     world = World(judged=False)
