@@ -14,6 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness.environments import python_of
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 STORE = REPOSITORY / ".peers"
 
@@ -37,23 +41,23 @@ def main() -> int:
     well = True
     print("| Python | mitmproxy | outcome |\n|---|---|---|", flush=True)
     for python in options.python or PYTHON:
-        found = _interpreter(python)
+        base = python_of(python)
         for version in options.mitmproxy or MITMPROXY:
-            outcome, held = _tried(python, version) if found else ("not on this machine", True)
+            outcome, held = _tried(python, base, version) if base else ("not on this machine", True)
             well = well and held
-            print(f"| {python} | {version if found else 'any'} | {outcome} |", flush=True)
-            if not found:
+            print(f"| {python} | {version if base else 'any'} | {outcome} |", flush=True)
+            if not base:
                 break
     return 0 if well else 1
 
 
-def _tried(python: str, version: str) -> tuple[str, bool]:
+def _tried(python: str, base: str, version: str) -> tuple[str, bool]:
     home = STORE / f"versions_py{python}_mitmproxy-{version}"
     interpreter = home / "bin" / "python"
     if not (home / "complete").exists():
         shutil.rmtree(home, ignore_errors=True)
         home.parent.mkdir(exist_ok=True)
-        _run("uv", "venv", "--quiet", "--python", python, str(home))
+        _run("uv", "venv", "--quiet", "--python", base, str(home))
         # What the package asks for is overruled: that is what is tried here.
         override = home / "override.txt"
         override.write_text(f"mitmproxy=={version}\n")
@@ -70,10 +74,6 @@ def _tried(python: str, version: str) -> tuple[str, bool]:
     if ran.returncode:
         said += ": " + ", ".join(re.findall(r"^FAILED (\S+)", ran.stdout, re.M)[:3])
     return said.replace("\n", " "), ran.returncode == 0
-
-
-def _interpreter(python: str) -> bool:
-    return _run("uv", "python", "find", "--no-python-downloads", python).returncode == 0
 
 
 def _reason(said: str) -> str:

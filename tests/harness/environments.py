@@ -43,6 +43,14 @@ def uv() -> str:
     return found
 
 
+def python_of(version: str) -> str:
+    """An interpreter of this version on this machine, for uv does not look at all that pyenv has; empty if none."""
+    asked = [uv(), "python", "find", "--no-python-downloads", version]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    of_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    return said or next(map(str, of_pyenv.glob(f"{version}.*/bin/python")), "")
+
+
 def _run(command: list[str]) -> None:
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if result.returncode:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import REPOSITORY, uv
+from harness.environments import REPOSITORY, python_of, uv
 from harness.process import Process
 
 pytestmark = pytest.mark.real
@@ -36,15 +36,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("build", "--quiet", "--wheel", "--out-dir", folder, REPOSITORY)
     [built] = folder.glob("*.whl")
     return built
-
-
-def found(version: str) -> str:
-    """An interpreter of this version on this machine, for uv does not look at all that pyenv has; empty if none."""
-    done = subprocess.run(
-        [uv(), "python", "find", version], env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
-    )
-    of_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    return done.stdout.strip() or next(map(str, of_pyenv.glob(f"{version}.*/bin/python")), "")
 
 
 def bin_of(home: Path) -> Path:
@@ -98,7 +89,7 @@ WAYS: list[tuple[Callable[[str, Path, Path], list[str | Path]], str]] = [
 async def test_it_starts(
     way: Callable[[str, Path, Path], list[str | Path]], python: str, wheel: Path, tmp_path: Path
 ) -> None:
-    interpreter = found(python)
+    interpreter = python_of(python)
     if not interpreter:
         pytest.skip(f"there is no Python {python}")
     command = way(interpreter, wheel, tmp_path / "home")
