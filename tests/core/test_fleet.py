@@ -350,6 +350,14 @@ def test_an_owner_seen_elsewhere_is_known_by_its_latest_use() -> None:
     assert session.owners[owner] == before + 5
 
 
+def test_what_others_have_seen_once_they_have_seen() -> None:
+    world = Fleet()
+    session = world.open(ID, peer=REMOTE)
+    for elsewhere, known in ((False, False), (True, True), (False, True)):
+        world.hears(session, Counsel(news=news(elsewhere=elsewhere)))
+        assert session.elsewhere is known
+
+
 def test_who_says_nothing_new_has_it_looked_at() -> None:
     world = Fleet()
     session = world.open(ID, peer=LOCAL)

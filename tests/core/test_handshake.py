@@ -354,6 +354,22 @@ def test_a_handshake_by_hand_is_refused_where_it_makes_no_sense() -> None:
         world.core.reinit(session, world.now)
 
 
+def test_a_handshake_by_hand_is_one_like_any_other_though_the_last_one_has_failed() -> None:
+    world = World()
+    session = world.open(ID)
+    lost(world)
+    world.shake(session, None)
+    lost_again, _ = world.call(ID)
+    world.lose(lost_again)
+    world.shake(session, None)
+    world.core.reinit(session, world.now)
+    world.fetch()
+    (opening,) = world.take("initialize")
+    world.sent(opening, outcome(200, RESULT, session="by-hand"), world.now)
+    world.core.interrupted(world.now)
+    assert (session.state, session.server_id) == (State.OPEN, "by-hand"), "what was done by then counts"
+
+
 # At how many endpoints
 
 

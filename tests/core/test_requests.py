@@ -101,6 +101,25 @@ def test_an_unknown_session_is_opened_by_its_initialize_without_a_version() -> N
     assert (session.revision, session.answer) == ("", {"protocolVersion": 7})
 
 
+@pytest.mark.parametrize("revision", ["", "2025-06-18"])
+def test_of_a_session_that_was_opened_before_the_revision_is_what_its_client_says(revision: str) -> None:
+    world = World()
+    x, _ = world.send(request("ping"), session=ID, headers={"mcp-protocol-version": revision or None})
+    world.works(x)
+    assert world.session(ID).revision == revision
+
+
+def test_messages_of_the_handshake_are_no_requests_of_the_session() -> None:
+    world = World()
+    session = world.open(ID)
+    assert session.requests == 0
+    world.works(world.call(ID)[0])
+    world.answer(world.send([request("ping", id=2), request("ping", id=3)], session=ID)[0], 200)
+    world.send(verb="GET", session=ID)
+    world.send(request("initialize", {}), session=ID)
+    assert session.requests == 3
+
+
 # What is said
 
 
@@ -331,6 +350,9 @@ def test_parameters_that_are_too_large_are_not_kept() -> None:
     [
         (None, "GET", 200, {"a": 1}, False),
         ({"jsonrpc": "2.0", "method": "notifications/x"}, "POST", 202, None, True),
+        ({"jsonrpc": "2.0", "method": "notifications/x"}, "POST", 202, b"<html>", True),
+        ({"jsonrpc": "2.0", "method": "notifications/x"}, "POST", 200, None, True),
+        ({"jsonrpc": "2.0", "method": "notifications/x"}, "POST", 200, b"<html>", False),
         ({"jsonrpc": "2.0", "method": "notifications/x"}, "POST", 200, {"a": 1}, False),
         (request("ping"), "POST", 200, {"jsonrpc": "2.0", "id": 1, "result": {}}, True),
     ],
