@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from mitmproxy import http
 
 from mcp_sessions.__main__ import main
 from mcp_sessions.proxy.marks import mark_rules
-from mcp_sessions.proxy.metadata import CLIENT, EVIDENCE, NUMBER, OWN, PRESENTED, REFUSED, RULES
+from mcp_sessions.proxy.metadata import CLIENT, EVIDENCE, NUMBER, OWN, PRESENTED, REFUSED, RULES, SENT_AGAIN
 from mcp_sessions.recordings.export import ENDINGS, FORMS, Export, violations
-from mcp_sessions.recordings.faults import Broken, faults, headers_that_matter
+from mcp_sessions.recordings.faults import Broken, curl, faults, headers_that_matter
 from mcp_sessions.recordings.issue import issue
 from mcp_sessions.recordings.reading import exchanges_in
 from mcp_sessions.rules import catalogue
@@ -81,12 +84,13 @@ def test_what_is_known_is_not_reported(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", str(recording), "--baseline", str(known)]) == 2
 
 
-def recovered() -> Export:
+def recovered() -> list[http.HTTPFlow]:
     """The server has lost the session, the proxy has brought it back, and ended it when its client was gone."""
     again = "c0ffee1234567890bb"
     opened = answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": SESSION})
     gone = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Session not found"}}
     version = {"mcp-protocol-version": "2025-06-18"}
+    worked = answer(post({**CALL, "id": 6}, SESSION, **version), {**ANSWER, "id": 6})
     refused = answer(post(CALL, SESSION, **version), gone, 404)
     refused.metadata[OWN] = REFUSED
     handshake = answer(post(INITIALIZE), RESULT, 200, **{"mcp-session-id": again})
@@ -99,22 +103,22 @@ def recovered() -> Export:
         end.request.method, end.request.content = "DELETE", b""
         end.metadata |= {OWN: "DELETE session", EVIDENCE: "process gone: agent[7]", RULES: ["MCP308"]}
         ends.append(end)
-    flows = [opened, refused, handshake, call, *ends]
+    flows = [opened, worked, refused, handshake, call, *ends]
     for number, flow in enumerate(flows):
         flow.metadata |= {NUMBER: 1, CLIENT: "agent[7]"} | ({PRESENTED: SESSION} if OWN in flow.metadata else {})
         flow.request.timestamp_start = 1000.0 + 100 * number
         assert flow.response is not None
         flow.response.timestamp_start = flow.response.timestamp_end = 1000.5 + 100 * number
-    return Export(flows)
+    return flows
 
 
 def test_what_the_proxy_did_for_a_session_is_told_with_it() -> None:
-    made = recovered()
+    made = Export(recovered())
     text = made.report().decode()
-    assert "1 session, 6 exchanges." in text
+    assert "1 session, 7 exchanges." in text
     assert text.count("\n## Session ") == 1
-    assert "P->>S: 3. initialize" in text
-    assert "S-->>P: 3. 200 result" in text
+    assert "P->>S: 4. initialize" in text
+    assert "S-->>P: 4. 200 result" in text
     lost = "the server did not know it any more (answered 404, once); the proxy brought it back"
     assert lost in text
     assert lost in made.issue().decode()
@@ -124,19 +128,62 @@ def test_what_the_proxy_did_for_a_session_is_told_with_it() -> None:
 
 
 def test_what_a_client_has_left_undone_is_shown_by_the_proxys_request() -> None:
-    made = recovered()
+    made = Export(recovered())
     for text in (made.report().decode(), made.issue().decode()):
         assert "## MCP308 session-not-deleted (client, SHOULD)\n" in text  # once, though two ids were deleted
-        assert "- exchange 5, the proxy's own `DELETE session`: `process gone: agent[7]`" in text
+        assert "- exchange 6, the proxy's own `DELETE session`: `process gone: agent[7]`" in text
     assert made.issue().decode().startswith("# MCP traffic that does not follow the specification\n")
 
 
 def test_what_a_client_leaves_undone_may_be_known() -> None:
-    flows = recovered().flows
+    flows = recovered()
     known = Baseline([Place("MCP308", "", "/mcp")])
     assert [one.rule for one in violations(flows, Baseline())].count("MCP308") == 1
     assert "MCP308" not in [one.rule for one in violations(flows, known)]
     assert known.stale == []
+
+
+def dead_id_answered_400() -> Export:
+    """The same, but with a server that answers a dead id otherwise than it must."""
+    flows = recovered()
+    refused, call = flows[2], flows[4]
+    assert refused.response is not None
+    refused.response.status_code = 400
+    call.metadata |= {SENT_AGAIN: 1, RULES: ["MCP305"]}  # as the proxy has noted it
+    return Export(flows)
+
+
+def test_a_request_that_was_sent_again_is_one_case_and_the_clients_own() -> None:
+    made = dead_id_answered_400()
+    text = made.report().decode()
+    assert "### MCP305 lost-session-not-404 (server, MUST)\n" in text
+    assert "- exchange 3, `tools/call echo`: `answered 400`" in text
+
+
+def test_the_server_can_be_asked_the_same_by_hand() -> None:
+    made = dead_id_answered_400()
+    for text in (made.report().decode(), made.issue().decode()):
+        line = text.partition("```sh\n")[2].partition("\n")[0]
+        words = shlex.split(line)
+        assert words[:2] == ["curl", "-i"]
+        assert "mcp-session-id: <session-1>" in words
+        assert json.loads(words[words.index("--data-binary") + 1])["method"] == "tools/call"
+        assert words[-1] == "http://127.0.0.1:9/mcp"
+    [end] = [one for one in exchanges_in(made.flows) if one.verb == "DELETE"][:1]
+    assert curl(end).startswith("curl -i -X DELETE -H 'mcp-session-id: ")
+    end.content = b"x" * 2_000
+    assert curl(end) == ""
+
+
+def test_the_short_form_closes_what_it_opens() -> None:
+    made = dead_id_answered_400()
+    exchanges = exchanges_in(made.flows)
+    server = [rule for rule, entry in catalogue().items() if entry.party == "server"]
+    for first, second in pairwise(server):
+        broken = [Broken(rule, "detail", "", exchanges[1].id) for rule in (first, second) for _ in range(3)]
+        lines = issue(exchanges, broken, "made by a test").splitlines()
+        assert len(lines) < 60
+        assert sum(line.startswith("```") for line in lines) % 2 == 0
 
 
 def test_a_report_of_nothing_wrong_does_not_claim_it() -> None:

@@ -17,7 +17,7 @@ from mitmproxy import version as mitmproxy_version
 from mitmproxy.addons.savehar import SaveHar
 
 from ..core.records import AnyRecord, Violation
-from ..proxy.metadata import EVIDENCE, NUMBER, OWN, PRESENTED, RULES, SESSION
+from ..proxy.metadata import EVIDENCE, NUMBER, OWN, PRESENTED, REFUSED, RULES, SENT_AGAIN, SESSION
 from ..proxy.said import body_of
 from ..rules.baseline import Baseline, Place, path_of
 from ..wire.headers import HeaderMap
@@ -190,16 +190,26 @@ def violations(flows: Sequence[http.HTTPFlow], known: Baseline) -> list[Broken]:
     judged = [one for one in told if isinstance(one, Violation)]
     found = [Broken(one.rule, one.detail, one.clause, one.flow) for one in judged if not known.knows(one)]
     seen: set[tuple[str, object]] = {(one.rule, one.flow) for one in judged}
+    # A request that was sent again shows its second answer; the first is in a flow of its own, and was judged there.
+    refused = {flow.id: _request_of(flow) for flow in flows if flow.metadata.get(OWN) == REFUSED}
+    judged_there = {(one.rule, refused[one.flow]) for one in judged if one.flow in refused}
     for flow in flows:
         noted, own = flow.metadata.get(RULES), OWN in flow.metadata
         # What the proxy has ended by several requests was left once.
         shown_by = (flow.metadata.get(NUMBER), flow.metadata.get(SESSION)) if own else flow.id
         for rule in noted if isinstance(noted, (list, tuple)) else ():
             is_known = own and known.has(Place(str(rule), "", path_of(flow.request.url)))
+            if SENT_AGAIN in flow.metadata and (str(rule), _request_of(flow)) in judged_there:
+                continue
             if (str(rule), shown_by) not in seen and not is_known:
                 seen.add((str(rule), shown_by))
                 found.append(Broken(str(rule), str(flow.metadata.get(EVIDENCE, "")), exchange=flow.id))
     return found
+
+
+def _request_of(flow: http.HTTPFlow) -> tuple[object, ...]:
+    """What two flows of one request have in common."""
+    return flow.metadata.get(NUMBER), flow.request.method, flow.request.raw_content
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..proxy.metadata import REFUSED
 from ..rules import Level, Rule, catalogue
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
-from .markup import code, shown
+from .markup import block, code, shown
 from .recorded import Recorded
 
 ALWAYS = (h.SESSION_ID, h.PROTOCOL_VERSION)
@@ -18,6 +20,8 @@ RELEVANT = (*ALWAYS, "accept", "content-type", "last-event-id", "mcp-method", "m
 """Headers that matter to the transport."""
 
 VALUE_LIMIT = 120
+HAND_LIMIT = 1_000
+"""Characters of a line for a shell."""
 WHY_LIMIT = 600
 
 
@@ -79,7 +83,7 @@ def told(fault: Fault, limit: int, numbers: Mapping[str, int], exchanges: Mappin
         one = exchanges.get(case.exchange)
         where = ""
         if one is not None:
-            by = "the proxy's own " if one.own else ""
+            by = "the proxy's own " if one.own not in ("", REFUSED) else ""
             where = f"exchange {numbers[case.exchange]}, {by}{code(one.what, 100)}: "
         yield f"- {where}{code(case.detail, 300) or fault.rule.summary}"
         if one is not None:
@@ -88,6 +92,21 @@ def told(fault: Fault, limit: int, numbers: Mapping[str, int], exchanges: Mappin
                 yield f"  - answer {one.status}: {headers_that_matter(one.answer_headers, ())}"
     if len(fault.cases) > limit:
         yield f"- … and {len(fault.cases) - limit} more like it"
+    one = exchanges.get(fault.cases[0].exchange)
+    if fault.rule.party == "server" and one is not None and (line := curl(one)):
+        yield f"\nTo ask the server the same by hand:\n\n{block(line, 'sh', HAND_LIMIT)}"
+
+
+def curl(one: Recorded) -> str:
+    """The request as a line for a shell, with the headers that matter; empty where that would be too long a line."""
+    body = one.content.decode("utf-8", "replace")
+    words = ["curl", "-i", *(("-X", one.verb) if one.verb != "POST" or not body else ())]
+    for name in RELEVANT:
+        value = one.headers.get(name)
+        if value is not None:
+            words += ["-H", f"{name}: {value}"]
+    line = shlex.join([*words, *(("--data-binary", body) if body else ()), one.url])
+    return line if len(line) <= HAND_LIMIT and line.isprintable() else ""
 
 
 def headers_that_matter(headers: HeaderMap, always: Sequence[str] = ALWAYS) -> str:

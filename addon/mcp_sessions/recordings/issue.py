@@ -30,8 +30,14 @@ def issue(exchanges: Sequence[Recorded], broken: Sequence[Broken], versions: str
     end = ["", "## Reproduce", "", *REPRODUCE.split("\n")]
     room = LINES - len(end) - 1
     if len(lines) > room:
-        lines = [*lines[:room], "… the rest stands in the full report."]
+        lines = [*_whole(lines[:room]), "… the rest stands in the full report."]
     return "\n".join([*lines, *end]) + "\n"
+
+
+def _whole(lines: list[str]) -> list[str]:
+    """These lines up to a block that is not closed, if there is one."""
+    fences = [number for number, line in enumerate(lines) if line.startswith("```")]
+    return lines[: fences[-1]] if len(fences) % 2 else lines
 
 
 def _head(found: Sequence[Conversation], versions: str, broken: bool) -> Iterator[str]:
