@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from itertools import product
 from typing import Any
 
@@ -19,7 +20,7 @@ from mcp_sessions.core.senders import Senders
 from mcp_sessions.core.session import UNKNOWN_CREDENTIALS, packed
 from mcp_sessions.core.states import JOINT, ClientSide, Reason, ServerSide, State, Why
 from mcp_sessions.processes.process import read
-from mcp_sessions.store.rows import found, resumed, row_of, session_of, to_be_ended
+from mcp_sessions.store.rows import found, key_of, resumed, row_of, session_of, to_be_ended
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body
 
@@ -115,6 +116,25 @@ def test_of_two_sessions_under_one_id_each_has_its_row() -> None:
         assert ledger.stands(session)
     assert found((*ENDPOINT, "an-id\u241fother"), ledger, fingerprints) is None
     assert fingerprints.name("an-id", ("127.0.0.1", found_on)) == rows[1].client_id
+
+
+def test_to_find_a_row_among_many_of_one_id_takes_no_time() -> None:
+    """A server may give all its clients the same id: at the start of a proxy there may be a row for each."""
+    ledger, fingerprints = Ledger(), Fingerprints()
+    fingerprints.key = b"key"
+    sessions = []
+    for number in range(10_000):
+        session = a_session("for-all", whose=("10.0.0.7", f"{number}"))
+        ledger.open(session, NOW, session.whose)
+        sessions.append(session)
+    keys = [key_of(session, fingerprints) for session in sessions]
+    began = time.thread_time()
+    assert [found(key, ledger, fingerprints) for key in keys[-200:]] == sessions[-200:]
+    assert time.thread_time() - began < 0.05
+    gone = sessions[7]
+    ledger.evict(gone)
+    assert found(keys[7], ledger, fingerprints) is None
+    assert found(keys[0], ledger, fingerprints) is sessions[0]
 
 
 @pytest.mark.parametrize("keyless", [True, False])

@@ -33,6 +33,11 @@ class Place:
     mapped: dict[str, tuple[Session, ...]] = field(default_factory=dict)
     """By the id that the server knows, where that is another one."""
 
+    written: dict[str, Session] = field(default_factory=dict)
+    """Those that are written down by more than their id, by what they are."""
+    unwritten: dict[Session, None] = field(default_factory=dict)
+    """Those that will be: it was not asked yet by what."""
+
     def enter(self, session: Session, whose: Whose | None) -> None:
         """Enter a session: the first, unless there is one and it is said whose this one is."""
         first = self.sessions.get(session.client_id)
@@ -42,6 +47,8 @@ class Place:
                 self._put_beside(first, first.whose)
         else:
             self._put_beside(session, whose)
+        if session.whose is not None:
+            self.unwritten[session] = None
         self.map(session)
 
     def _put_beside(self, session: Session, whose: Whose) -> None:
@@ -59,6 +66,9 @@ class Place:
             del beside[session.whose]
         if not beside:
             self.beside.pop(name, None)
+        self.unwritten.pop(session, None)
+        if self.written.get(session.written_as) is session:
+            del self.written[session.written_as]
         self.unmap(session)
 
     def renew(self, session: Session, whose: Whose) -> None:

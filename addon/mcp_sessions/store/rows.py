@@ -122,8 +122,15 @@ def key_of(session: Session, fingerprints: Fingerprints) -> Key:
 def found(key: Key, ledger: Ledger, fingerprints: Fingerprints) -> Session | None:
     """The session in the ledger whose row has this key."""
     place = ledger.endpoints.get(Endpoint(*key[:4]))
-    known = place.named(key[4].partition(APART)[0]) if place is not None else ()
-    return next((one for one in known if key_of(one, fingerprints) == key), None)
+    if place is None:
+        return None
+    if APART not in key[4]:
+        first = place.sessions.get(key[4])
+        return first if first is not None and key_of(first, fingerprints) == key else None
+    for session in place.unwritten:
+        place.written[key_of(session, fingerprints)[4]] = session
+    place.unwritten.clear()
+    return place.written.get(key[4])
 
 
 def row_of(session: Session, place: Place, fingerprints: Fingerprints = KEYLESS) -> Row:
