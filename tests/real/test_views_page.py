@@ -155,9 +155,11 @@ async def test_nobody_gets_in_without_the_password(sdk_server: StartServer) -> N
             "/mcp/sessions/1/messages.json",
             "/mcp/sessions/1/export.zip",
         ):
-            refused = await web.get(path)
-            assert refused.status_code == 403, path
-            assert "MCP sessions" not in refused.text
+            # The last two: what a page finds whose own name resolves to this host.
+            for host in (None, "evil.example", "localhost.evil.example:8081"):
+                refused = await web.get(path, headers={"Host": host} if host else {})
+                assert refused.status_code == 403, (path, host)
+                assert "MCP sessions" not in refused.text
         assert (await web.get("/mcp/changes.json", params={"token": "wrong"})).status_code == 403
         allowed = await web.get("/mcp", headers={"Authorization": f"Bearer {proxy.PASSWORD}"})
         assert allowed.status_code == 200
