@@ -221,10 +221,11 @@ class FleetMachine(RuleBasedStateMachine):
         self._released(world)
 
     def _advise(self, world: World, consult: Consult) -> Counsel | None:
+        if consult.matter in (Matter.WEIGH, Matter.DELETE):  # uses are written down every few seconds, unasked
+            for one in self.worlds:
+                self._note(one)
         match consult.matter:
             case Matter.WEIGH:
-                for one in self.worlds:
-                    self._note(one)
                 return self._granted(world, granted=True)
             case Matter.HANDSHAKE:
                 return self._granted(world, granted=True) if self._lease(world) else None
