@@ -165,3 +165,15 @@ def test_an_id_that_the_server_accepted_is_deleted() -> None:
     world.works(world.call("accepted-one-two-three", peer=peer)[0])
     ends_by_evidence(world, peer)
     assert world.deleting == ["accepted-one-two-three"]
+
+
+def test_of_a_list_half_a_megabyte_is_looked_at_which_is_said_once() -> None:
+    world = World()
+    session = world.open()
+    for large in (600_000, 10, 600_000):
+        x, _ = world.send(request("tools/list"), session=session.client_id)
+        tools = [{"name": "first"}, {"name": "large", "description": "d" * large}]
+        world.answer(x, 200, {"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}})
+        assert session.held
+        assert len(session.held.lists["tools/list"]) == (1 if large > 10 else 2)
+    assert world.whats().count("holds more than is kept") == 1

@@ -84,6 +84,7 @@ LISTS: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tools", LISTS.values(), ids=LISTS)
 def test_no_list_of_tools_holds_up_anybody(tools: list[Any]) -> None:
     world = World(judged=False)

@@ -231,6 +231,7 @@ MANY = 10_000
 
 
 @pytest.mark.long
+@pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_guesses_hold_up_nobody() -> None:
     """All of them at once, at a server that answers no handshake: the client's own goes out at once all the same."""
@@ -251,6 +252,7 @@ def test_ten_thousand_guesses_hold_up_nobody() -> None:
     assert longest < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_who_are_accepted_under_one_id() -> None:
@@ -278,6 +280,7 @@ def stored(number: int) -> Session:
     return session
 
 
+@pytest.mark.long
 @pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_to_find_what_stands_among_many_under_one_id_takes_no_time() -> None:

@@ -67,8 +67,7 @@ class Place:
         if not beside:
             self.beside.pop(name, None)
         self.unwritten.pop(session, None)
-        if self.written.get(session.written_as) is session:
-            del self.written[session.written_as]
+        self.written.pop(session.written_as, None)
         self.unmap(session)
 
     def renew(self, session: Session, whose: Whose) -> None:
