@@ -224,6 +224,8 @@ class CoreMachine(RuleBasedStateMachine):
         if self.session.number not in self.world.core.ledger.sessions:
             self.session.standing = OPENED
             self.session.reason = None
+            for client in self.session.owners:  # as whoever makes a session of a row enters them
+                client.sessions[self.session] = None
             assert self.world.core.adopt([self.session], [], self.world.now) == [self.session]
             self.quiet_since = self.world.now
         self._take_releases()
@@ -388,7 +390,7 @@ class CoreMachine(RuleBasedStateMachine):
         if deletes.keys() - self.seen.keys():
             quiet = self.world.now - self.quiet_since >= 20 and (bool(UNSEEN & self.used_by) or self.latecomers)
             meant = self.ended_by_client or self.ended_by_hand
-            left_behind = self.superseded and self.used_by - self.dead == {0} and not self.streams
+            left_behind = self.superseded and self.used_by - self.dead <= {0} and not self.streams
             since = next((at for at in self.others if at >= self.quiet_since), self.world.now)
             quiet = quiet or (left_behind and self.world.now - since >= 15)
             certain = self.used_by <= self.dead - UNSEEN and self.world.now >= self.children_until
