@@ -175,7 +175,8 @@ async def test_an_export_says_which_proxy_recorded_it(fleet: Fleet, tmp_path: Pa
     assert f"proxy {line}" in issue
 
 
-def test_a_core_and_a_store_are_all_that_a_lookout_needs() -> None:
+def test_who_looks_before_the_ledger_is_open_waits_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_sessions.store.redis.overview.PATIENCE", 0.1)
     store = RedisStore(Address.parse("redis://127.0.0.1:1/0?prefix=x"))
     overview = asyncio.run(Lookout(Core(Policy(), Reporter(lambda _: None)), store).look())
     assert overview.problem == "redis://127.0.0.1:1/0 is not shared yet"

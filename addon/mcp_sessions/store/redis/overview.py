@@ -112,7 +112,8 @@ class Lookout:
         except Problem as e:
             self._failed(str(e).partition(";")[0])
         except TimeoutError:
-            self._failed(f"{self._store.address} does not answer")
+            why = "does not answer" if self._store.secret else "is not shared yet"
+            self._failed(f"{self._store.address} {why}")
         finally:
             self._under_way = None
         return self.latest
@@ -122,8 +123,8 @@ class Lookout:
 
     async def _read(self) -> Overview:
         prefix, me = self._store.address.prefix, self._store.proxy.id
-        if not self._store.secret:
-            raise Problem(f"{self._store.address} is not shared yet", final=False)
+        while not self._store.secret:  # noqa: ASYNC110  # it is being opened, and tells nobody when it is
+            await asyncio.sleep(0.05)
         found = await self._ask.commands(
             [
                 ("HGETALL", f"{prefix}:proxies"),
