@@ -135,9 +135,9 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.at_server)
     @rule(data=st.data(), how=st.sampled_from([Finish.CLIENT, Finish.SERVER]))
     def break_off(self, data: st.DataObject, how: Finish) -> None:
-        x, _, who = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
+        x, _, _ = self.at_server.pop(data.draw(st.sampled_from(sorted(self.at_server))))
         self.hung_up.add(x.id)
-        if x.verb == "DELETE" and who != STRANGER:
+        if x.verb == "DELETE" and not x.stranger:
             self.ended_by_client = True
         self.world.finish(x, how)
         self._take_releases()
@@ -181,24 +181,25 @@ class CoreMachine(RuleBasedStateMachine):
             self._on_answer(x, self.world.lose(x), who)
         elif x.verb == "DELETE":
             self.known.discard(sent_with)
-            self.ended_by_client = True
+            self.ended_by_client |= not x.stranger
             self._on_answer(x, self.world.answer(x, 200), who)
         elif x.verb == "GET" or stream:
-            self._accepted(who)
+            self._accepted(x, who)
             self.executed[x.id] = self.executed.get(x.id, 0) + (x.verb == "POST")
             assert self.world.head(x, 200, STREAM, self.world.now).stream
             if x.verb == "POST":  # that it was accepted shows in a result, and in no status
                 self.world.event(x, Event(b'{"jsonrpc":"2.0","id":1,"result":{}}'), self.world.now)
             self.streams[x.id] = x
         else:
-            self._accepted(who)
+            self._accepted(x, who)
             self.executed[x.id] = self.executed.get(x.id, 0) + 1
             self._on_answer(x, self.world.works(x), who)
         self._take_releases()
 
-    def _accepted(self, who: int) -> None:
-        self.used_by.add(who)
-        self.quiet_since = self.world.now
+    def _accepted(self, x: Exchange, who: int) -> None:
+        if not (x.stranger and self.session.mapped):  # else what the server knows by that id is not this session
+            self.used_by.add(who)
+            self.quiet_since = self.world.now
 
     @precondition(lambda self: self.at_server)
     @rule(data=st.data(), status=st.sampled_from([500, 503, 401]))
@@ -216,7 +217,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.world.sent(send, self._own(send, works, status), self.world.now)
         self._take_releases()
 
-    @precondition(lambda self: self.asked)
+    @precondition(lambda self: self.asked and not (self.ended_by_hand or self.ended_by_client))
     @rule()
     def left_to_another(self) -> None:
         """Another proxy has the session, for its client went there; and comes back."""
