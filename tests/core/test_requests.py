@@ -17,6 +17,7 @@ from mcp_sessions.core.session import PARAMETERS_LIMIT, Session, packed
 from mcp_sessions.core.states import State
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import parse
+from mcp_sessions.wire.revision import Era
 from mcp_sessions.wire.sse import Event
 
 ID = "s-one-two-three-four"
@@ -45,7 +46,7 @@ def test_who_speaks_the_new_revision_in_a_session_is_in_that_session() -> None:
     world = World()
     world.open(ID)
     x, _ = world.send(request("tools/list"), session=ID, headers={"mcp-protocol-version": "2026-07-28"})
-    assert x.session is world.session(ID)
+    assert (x.session, x.era) == (world.session(ID), Era.SESSION)
     assert world.lose(x) == HOLD
 
 

@@ -93,7 +93,10 @@ def changed(scenes: Scenes) -> list[tuple[str, Scenes]]:
 def findings(scenes: Scenes) -> list[str]:
     player = Player()
     player.play(scenes)
-    return [f"{one.rule} {one.party} {one.level} {one.detail} x{one.times}" for one in player.violations]
+    return [
+        f"{one.rule} {one.party} {one.level} {one.session or '-'} {one.flow} {one.detail} x{one.times}"
+        for one in player.violations
+    ]
 
 
 def written() -> str:
