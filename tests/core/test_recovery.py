@@ -776,3 +776,17 @@ def test_an_error_in_a_batch_under_one_of_its_ids_is_an_answer() -> None:
     world.open(ID)
     x, _ = world.send([request("tools/call", {"name": "a"}, 1), request("tools/call", {"name": "b"}, 2)], session=ID)
     assert world.answer(x, 404, [error(-32001, "User not found", id=2)]) == Deliver()
+
+
+@pytest.mark.parametrize("last", ["ping", "tools/call"])
+def test_a_batch_of_which_not_all_is_looked_at_is_not_executed_again(last: str) -> None:
+    """What was answered may be beyond what is looked at, and so may be what would do harm."""
+    world = World()
+    world.open(ID)
+    x, _ = world.send(
+        [request("ping", id=n) for n in range(2500)] + [request(last, {"name": "buy"}, id=2500)], session=ID
+    )
+    error = {"code": -32001, "message": "User 5 not found"}
+    world.answer(x, 404, [{"jsonrpc": "2.0", "id": n, "error": error} for n in reversed(range(2501))])
+    (session,) = world.shaking
+    assert world.shake(session, NEW) == {x.id: Deliver()}

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from harness.exchange import Answer, event, json_answer, sse
+from harness.exchange import Answer, error, event, json_answer, sse
 from harness.mini_mcp import MiniMcp, Rule
 from harness.proxy import Mitmdump
 from harness.raw import RawClient
@@ -168,6 +168,7 @@ async def a_batch_of_thousands(scene):
         return json_answer([{"jsonrpc": "2.0", "id": one["id"], "result": {}} for one in request.json])
 
     scene.server.handler = all_of_them
+    scene.mini.lost = lambda _: error(None, -32600, "Session not found", 404)
     scene.mini.forget(scene.client.session)
     answer = await scene.client.post(batch)
     assert len(json.loads(answer.body)) == 3000

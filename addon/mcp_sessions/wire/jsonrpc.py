@@ -148,6 +148,11 @@ class Body:
         self.size = size
 
     @property
+    def cut(self) -> bool:
+        """Whether there may be more messages in it than are looked at."""
+        return len(self.messages) >= BATCH_LIMIT
+
+    @property
     def first(self) -> Message | None:
         """The only message, or the first of a batch."""
         return self.messages[0] if self.messages else None

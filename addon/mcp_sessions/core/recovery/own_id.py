@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from ...wire.jsonrpc import Kind, Message
+from ...wire.jsonrpc import Body, Kind, Message
 from ..exchange import Exchange
 
 ACCEPTED = 202
@@ -41,7 +41,9 @@ def may_answer(x: Exchange, content: bytes | None) -> bool | None:
     """The same, also of what can't be parsed; None if it was not read at all (`content` is None), so that it may be."""
     if answers(x):
         return True
-    asked = _asked(x)
+    asked, told = _asked(x), x.answer or Body()
+    if told.cut or (x.body.cut and any(m.id is not None for m in told.messages)):
+        return None  # not all ids are known
     if not asked or (x.answer is not None and x.answer.messages and not x.answer.problem):
         return False
     if content is None:
@@ -50,7 +52,7 @@ def may_answer(x: Exchange, content: bytes | None) -> bool | None:
     seen = (content if len(content) <= 2 * WINDOW else content[:WINDOW] + content[-WINDOW:]).replace(b"\0", b"")
     if b'"jsonrpc"' not in seen:
         return False
-    if not all(_is_plain(m.id) for m in x.body.messages if m.kind is Kind.REQUEST):
+    if x.body.cut or not all(_is_plain(m.id) for m in x.body.messages if m.kind is Kind.REQUEST):
         return None
     ids = "|".join(re.escape(spelling) for one in asked for spelling in _spellings(one))
     return re.search(rf'"id"\s*:\s*"?(?:{ids})(?:\.0+)?"?\s*[,}}\]\r\n]'.encode(), seen) is not None

@@ -52,7 +52,7 @@ def treatment(x: Exchange, policy: str = "on", *, unprocessed: bool = True) -> T
 def _harmless(x: Exchange) -> bool:
     calls = [message for message in x.body.messages if message.method == "tools/call"]
     safe = x.session.held.safe_tools if x.session and x.session.held else frozenset()
-    return all(call.params.get("name") in safe for call in calls)
+    return not x.body.cut and all(call.params.get("name") in safe for call in calls)
 
 
 def _by_kind(x: Exchange) -> Treatment:
