@@ -108,6 +108,7 @@ async def test_all_else_is_cut_as_ever(scripted: StartScripted, mitmdump: StartP
     client = await raw_client(proxy.url)
     await client.handshake()
     await proxy.wait_log(CUT, count=2)
+    await proxy.wait_log("client disconnect", count=2)
     assert (await client.call("echo", {"text": "x"})).text == "x"
 
 
