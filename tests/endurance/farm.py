@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -122,9 +123,12 @@ class Client:
         return answer.status, answer.headers.get("Mcp-Session-Id"), answer.read().decode()
 
     def _connected(self) -> http.client.HTTPConnection:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(*self._at, timeout=PATIENCE)
-        return self._connection
+        # As any client does: what has been closed meanwhile is not written to.
+        kept = self._connection
+        if kept is None or (kept.sock is not None and select.select([kept.sock], [], [], 0)[0]):
+            self._move()
+            kept = self._connection = http.client.HTTPConnection(*self._at, timeout=PATIENCE)
+        return kept
 
     def _headers(self, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "Authorization": f"Bearer {self._token}"}
