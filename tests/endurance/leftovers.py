@@ -24,7 +24,10 @@ class Leftovers:
     """Counts tasks, exchanges, readers, waiting calls, connections and sessions."""
 
     def running(self) -> None:
-        """The tasks of a proxy that does nothing are those some time after its start."""
+        """The tasks of a proxy that does nothing are those some time after its start, and those of the ledger's file.
+
+        With thousands of rows it takes longer to be read.
+        """
         loop = asyncio.get_running_loop()
         self._before = _tasks()
         loop.call_later(1, lambda: setattr(self, "_before", self._before | _tasks()))
@@ -39,7 +42,11 @@ class Leftovers:
             "sessions that are not over": sum(not one.over for one in ledger.sessions.values()),
             "connections": len(ledger.connections),
             "to be ended": addon.core.ending.left,
-            **{f"task {name}": count for name, count in (_tasks() - self._before).items()},
+            **{
+                f"task {name}": count
+                for name, count in (_tasks() - self._before).items()
+                if not name.startswith("Keeping.")
+            },
         }
         sys.stdout.write(f"LEFT {json.dumps(left)}\n")
         sys.stdout.flush()
