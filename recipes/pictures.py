@@ -17,11 +17,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from playwright.async_api import expect  # noqa: E402
 
+from harness.ports import free_port  # noqa: E402
 from harness.proxy import ADDON  # noqa: E402
 from harness.raw import RawClient  # noqa: E402
 from harness.sdk import SdkClient, SdkServer  # noqa: E402
 from harness.terminal import Terminal  # noqa: E402
-from harness.web import Mitmweb, browser, chromium, free_port  # noqa: E402
+from harness.web import Mitmweb, browser, chromium  # noqa: E402
 
 COLUMNS, ROWS = 110, 34
 COLOURS = {

@@ -1,5 +1,6 @@
 """Fixtures that start real peers and end them."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -72,6 +73,15 @@ def _turn(item: pytest.Item) -> int:
     if module in LONGEST:
         return LONGEST.index(module)
     return len(LONGEST) if module.startswith(REAL) else len(LONGEST) + 1
+
+
+@pytest.fixture
+def timed() -> Iterator[None]:
+    """What pytest and the tests before have left is not looked at for garbage while something is timed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest_asyncio.fixture

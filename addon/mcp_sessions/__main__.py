@@ -53,11 +53,11 @@ BROKEN = 70
 class Commands(click.Group):
     """The commands, each imported only when it is needed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as click calls it
         """Their names, in the order of the table."""
         return [name for name, row in COMMANDS.items() if not row.hidden]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as click calls it
         """The command of that name, with what all have."""
         row = COMMANDS.get(cmd_name)
         if row is None:

@@ -370,7 +370,7 @@ def _other(name: str, given: Any) -> str:
         takes = f"{', '.join(choices[:-1])} or {choices[-1]}"
         near = get_close_matches(str(given).lower(), choices, 1)
     else:
-        takes = {int: "a whole number", str: "text"}.get(annotation, "a list")  # type: ignore[arg-type]
+        takes = {int: "a whole number", str: "text"}.get(annotation, "a list")  # type: ignore[arg-type]  # any other type is looked up in vain
         near = []
     return f"{name} takes {takes}, not {repr(given)[:60]}" + (f": did you mean {near[0]}?" if near else "")
 

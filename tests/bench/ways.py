@@ -9,7 +9,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 from bench.client import INITIALIZE, INITIALIZED, Line, request
 from harness.environments import PEERS, REPOSITORY, interpreter
+from harness.ports import free_port, listening
 from harness.process import Process
 from harness.proxy import ADDON, Mitmdump
 
@@ -173,10 +173,10 @@ def _mitmdump(script: Path, **options: str) -> Start:
 def _fastmcp(package: str) -> Start:
     async def start(stack: AsyncExitStack, port: int) -> Speaker:
         python = await asyncio.to_thread(interpreter, package)
-        own = _free_port()
+        own = free_port()
         script = PEERS / "fastmcp_proxy.py"
         await stack.enter_async_context(Process([python, script, f"http://127.0.0.1:{port}/mcp", str(own)]))
-        await _listening(own)
+        await listening(own, START)
         return await _over_http(own)
 
     return start
@@ -242,19 +242,3 @@ def node_program(package: str) -> Path:
             stdout=sys.stderr,
         )
     return program
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-async def _listening(port: int) -> None:
-    async with asyncio.timeout(START):
-        while True:
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return
-            await asyncio.sleep(0.05)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,18 +15,11 @@ from mcp_sessions.core import ledger
 from mcp_sessions.core.decisions import Resend
 from mcp_sessions.core.session import Session
 
+pytestmark = pytest.mark.usefixtures("timed")
+
 ID = "s-one-two-three-four"
 LONGEST = 0.05
 """Seconds of processor time that one input may take."""
-
-
-@pytest.fixture(autouse=True)
-def timed() -> Iterator[None]:
-    """What pytest and the tests before have left is not to be collected while something is timed."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 class Timed:

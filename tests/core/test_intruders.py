@@ -6,9 +6,7 @@ ended when he is gone, whatever anybody else has sent meanwhile.
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,14 +36,6 @@ def event(data: str) -> Event:
 
 def head(world: World, x: Any, **more: str) -> None:
     world.head(x, 200, HeaderMap(fields({**EVENT_STREAM, **more})), world.now)
-
-
-@pytest.fixture
-def timed() -> Iterator[None]:
-    """What pytest and the tests before have left is not to be collected while something is timed."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 # What is no acceptance
@@ -231,7 +221,6 @@ MANY = 10_000
 
 
 @pytest.mark.long
-@pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_guesses_hold_up_nobody() -> None:
     """All of them at once, at a server that answers no handshake: the client's own goes out at once all the same."""
@@ -252,7 +241,6 @@ def test_ten_thousand_guesses_hold_up_nobody() -> None:
     assert longest < 0.05
 
 
-@pytest.mark.long
 @pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_ten_thousand_who_are_accepted_under_one_id() -> None:
@@ -280,7 +268,6 @@ def stored(number: int) -> Session:
     return session
 
 
-@pytest.mark.long
 @pytest.mark.long
 @pytest.mark.usefixtures("timed")
 def test_to_find_what_stands_among_many_under_one_id_takes_no_time() -> None:

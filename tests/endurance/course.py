@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ import psutil
 from harness.bridge import Bridge
 from harness.exchange import Answer, Request
 from harness.mini_mcp import MiniMcp
-from harness.namespaces import missing
+from harness.namespaces import another_host
 from harness.process import Process
 from harness.proxy import ADDON, Mitmdump, Setting
 from harness.scripted import ScriptedServer
@@ -56,7 +53,6 @@ class Server(MiniMcp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.executed: Counter[str] = Counter()
         self.opened: dict[str, str] = {}
         """By session, the name that its client gave itself."""
         self.deletes: list[tuple[float, str]] = []
@@ -64,7 +60,6 @@ class Server(MiniMcp):
         self.unknown = 0
         """DELETEs for sessions that were given, and are there no more."""
         self.never_given = 0
-        self.calls = 0
 
     def default(self, request: Request) -> Answer:
         """As any server; what matters is noted."""
@@ -82,12 +77,6 @@ class Server(MiniMcp):
         session = next(reversed(self.sessions))
         self.opened[session] = str(request.params["clientInfo"]["name"])
         return answer
-
-    def _call(self, request: Request, session: str) -> Answer:
-        if request.params.get("name") == "echo":
-            self.calls += 1
-            self.executed[str(request.params["arguments"]["text"])] += 1
-        return super()._call(request, session)
 
 
 @dataclass
@@ -123,7 +112,7 @@ class Run:
         server = Server()
         async with AsyncExitStack() as stack:
             scripted = await stack.enter_async_context(ScriptedServer(server))
-            with two_addresses() as (far, proxy_address):
+            with another_host() as (far, proxy_address):
                 proxy = Mitmdump(
                     scripted.port,
                     options=self._options,
@@ -244,7 +233,7 @@ class Run:
         found.figures = {
             "clients": dict(self.spawned),
             "sessions opened at the server": len(server.opened),
-            "calls": server.calls,
+            "calls": server.executed.total(),
             "calls cut by what was down": len(failed) - len(lost),
             "deleted": len(server.deletes),
             "deleted by their clients": len(own),
@@ -255,32 +244,6 @@ class Run:
 
     def _excused(self, began: float, at: float) -> bool:
         return any(began <= up and at >= down for down, up in self.breaks)
-
-
-@contextmanager
-def two_addresses() -> Iterator[tuple[list[str], str]]:
-    """A command that starts a process on another host, and this one's address there; no command where that can't be."""
-    if missing():
-        yield [], ""
-        return
-    # Several may run at a time: none shares a name or an address with another.
-    own = os.getpid()
-    name, near, far, net = f"mcp-endure-{own}", f"mcp{own}", f"mcq{own}", f"10.214.{own % 250}"
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
-
-    try:
-        ip("netns", "add", name)
-        ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
-        ip("addr", "add", f"{net}.1/30", "dev", near)
-        ip("link", "set", near, "up")
-        ip("-n", name, "addr", "add", f"{net}.2/30", "dev", far)
-        ip("-n", name, "link", "set", far, "up")
-        yield ["ip", "netns", "exec", name], f"{net}.1"
-    finally:
-        with suppress(subprocess.SubprocessError):
-            ip("netns", "del", name)
 
 
 def _rows(path: Path) -> int:

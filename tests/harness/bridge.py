@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from harness.environments import PEERS
+from harness.ports import free_port
 from harness.process import Process
-from harness.web import free_port
 
 VIA = "Via: 1.1 bridge"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Self
 
 import pytest
 
+from harness.ports import free_port, listening
 from harness.process import Process
 
 BINARY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
@@ -49,9 +49,7 @@ class HaProxy:
         if BINARY is None:
             pytest.skip(MISSING)
         self.folder = Path(tempfile.mkdtemp(prefix="haproxy-"))
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = int(one.getsockname()[1])
+        self.port = free_port()
         servers = "\n".join(f"  server proxy{n} 127.0.0.1:{port} check inter 200ms" for n, port in enumerate(ports, 1))
         text = CONFIGURATION.format(folder=self.folder, port=self.port, servers=servers)
         (self.folder / "cfg").write_text(text)
@@ -63,14 +61,8 @@ class HaProxy:
 
     async def __aenter__(self) -> Self:
         await self.process.start()
-        for _ in range(500):
-            with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            import asyncio
-
-            await asyncio.sleep(0.01)
-        raise AssertionError("haproxy does not start")
+        await listening(self.port)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.process.kill()

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -45,6 +46,8 @@ class MiniMcp:
     """Sessions whose client sent notifications/initialized."""
     ended: list[str] = field(default_factory=list)
     """Sessions ended by DELETE."""
+    executed: Counter[str] = field(default_factory=Counter)
+    """How often `echo` was called with each text, in a session that is known."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _pushes: dict[str, list["asyncio.Queue[bytes | None]"]] = field(default_factory=dict)
 
@@ -142,10 +145,13 @@ class MiniMcp:
             return self._answered(request, {"tools": tools}, session)
         if request.rpc != "tools/call":
             return self._answered(request, {}, session)
-        given = request.params.get("arguments") or {}
-        if request.params.get("name") == "progress":
+        given, tool = request.params.get("arguments") or {}, request.params.get("name")
+        if tool == "progress":
             return sse(self._progress(request, given), session=session)
-        return self._answered(request, {"content": [{"type": "text", "text": str(given.get("text", ""))}]}, session)
+        text = str(given.get("text", ""))
+        if tool == "echo":
+            self.executed[text] += 1
+        return self._answered(request, {"content": [{"type": "text", "text": text}]}, session)
 
     def _answered(self, request: Request, value: Any, session: str) -> Answer:
         if self.stream:

@@ -1,4 +1,4 @@
-"""Two hosts on one: network namespaces that are linked with each other and with nothing else."""
+"""Hosts on one host: network namespaces that are linked with each other, or with this one, and with nothing else."""
 
 import os
 import subprocess
@@ -39,6 +39,29 @@ def two_hosts() -> Iterator[tuple[list[str], list[str]]]:
         for name in (near, far):
             with suppress(subprocess.SubprocessError):
                 _ip("netns", "del", name)
+
+
+@contextmanager
+def another_host() -> Iterator[tuple[list[str], str]]:
+    """A command that starts a process on another host, and this one's address there; no command where that can't be."""
+    if missing():
+        yield [], ""
+        return
+    # Several may run at a time: none shares a name or an address with another.
+    own = os.getpid()
+    name, near, far, net = f"mcp-endure-{own}", f"mcp{own}", f"mcq{own}", f"10.214.{own % 250}"
+
+    try:
+        _ip("netns", "add", name)
+        _ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
+        _ip("addr", "add", f"{net}.1/30", "dev", near)
+        _ip("link", "set", near, "up")
+        _ip("-n", name, "addr", "add", f"{net}.2/30", "dev", far)
+        _ip("-n", name, "link", "set", far, "up")
+        yield ["ip", "netns", "exec", name], f"{net}.1"
+    finally:
+        with suppress(subprocess.SubprocessError):
+            _ip("netns", "del", name)
 
 
 def cut(host: list[str]) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from harness.ports import free_port
 from harness.process import Process
-from harness.web import free_port
 
 BINARY = shutil.which("prometheus")
 MISSING = "no prometheus here: on Debian apt-get install prometheus"

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,8 @@ from typing import Any, Self
 
 import pytest
 import redis
+
+from harness.ports import free_port
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = "no redis-server here: on Debian apt-get install redis-server"
@@ -98,9 +99,3 @@ def _value(client: redis.Redis, name: bytes) -> bytes:
 def running() -> RedisServer:
     """The server that all tests of this worker share; without one they are skipped, and say why."""
     return RedisServer().start()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

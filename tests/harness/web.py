@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from harness.ports import free_port
 from harness.proxy import Mitmdump
 
 FLAGS = [
@@ -27,13 +27,6 @@ FLAGS = [
 def chromium() -> str | None:
     """Where the system's Chromium is, if there is one (Debian: apt-get install chromium)."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mitmweb(Mitmdump):

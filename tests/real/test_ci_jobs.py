@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from harness.environments import REPOSITORY
+from harness.ports import free_port
 from harness.process import Process
-from harness.web import free_port
 
 pytestmark = pytest.mark.real
 

@@ -24,8 +24,8 @@ from ruamel.yaml import YAML
 
 from conftest import StartClient, StartServer
 from harness.environments import REPOSITORY
+from harness.ports import free_port
 from harness.process import Process
-from harness.web import free_port
 
 pytestmark = pytest.mark.real
 

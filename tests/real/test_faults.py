@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -18,6 +17,7 @@ from harness.exchange import Answer, Request
 from harness.mini_mcp import MiniMcp, Rule
 from harness.process import Process
 from harness.proxy import ADDON
+from harness.raw import RawClient
 
 pytestmark = pytest.mark.real
 
@@ -33,7 +33,6 @@ class Dying(MiniMcp):
         super().__init__()
         self.step = step
         self.armed = False
-        self.executed: Counter[str] = Counter()
         self.died = asyncio.Event()
         self.die = self.died.set
 
@@ -45,42 +44,20 @@ class Dying(MiniMcp):
             return Answer(raw=b"", cut=True)
         return super().__call__(request)
 
-    def _call(self, request: Request, session: str) -> Answer:
-        if request.rpc == "tools/call":
-            self.executed[request.params["arguments"]["text"]] += 1
-        return super()._call(request, session)
 
-
-class Client:
-    """A client that keeps the session it was given."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._http = httpx.AsyncClient(trust_env=False)
-        self._headers = {"accept": "application/json, text/event-stream"}
-
-    async def open(self) -> None:
-        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
-        answer = await self.send("initialize", params)
-        self._headers |= {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
-        await self.send("notifications/initialized", id=None)
-        await self.send("logging/setLevel", {"level": "debug"})
-
-    async def call(self, text: str, **more: Any) -> httpx.Response:
-        return await self.send("tools/call", {"name": "echo", "arguments": {"text": text}}, **more)
-
-    async def send(self, method: str, params=None, *, id: int | None = 1, **more: Any) -> httpx.Response:
-        message = {"jsonrpc": "2.0", "method": method, "params": params or {}, **({"id": id} if id else {})}
-        return await self._http.post(self._url, json=message, headers=self._headers, **{"timeout": 30, **more})
+async def opened(client: RawClient) -> RawClient:
+    """The same with a session of which a server keeps something."""
+    await client.handshake()
+    await client.request("logging/setLevel", {"level": "debug"})
+    return client
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_the_server_is_killed_at_each_step(step, scripted, mitmdump) -> None:
+async def test_the_server_is_killed_at_each_step(step, scripted, mitmdump, raw_client) -> None:
     mini = Dying(step)
     server = await scripted(mini)
     proxy = await mitmdump(server.port)
-    client = Client(proxy.url)
-    await client.open()
+    client = await opened(await raw_client(proxy.url, timeout=30))
     mini.forget()
     mini.armed = True
 
@@ -92,12 +69,12 @@ async def test_the_server_is_killed_at_each_step(step, scripted, mitmdump) -> No
         await server.start()
 
     restarted = asyncio.create_task(restart())
-    answer = await client.call("first")
+    answer = await client.call("echo", {"text": "first"})
     await restarted
     # What was under way when the server died may have been done; of all else the client is told that it was not.
-    assert answer.status_code == (502 if step == STEPS[0] else 404)
+    assert answer.status == (502 if step == STEPS[0] else 404)
     assert not mini.executed["first"]
-    assert (await client.call("second")).json()["result"]["content"][0]["text"] == "second"
+    assert (await client.call("echo", {"text": "second"})).text == "second"
     assert len(mini.sessions) == 1
 
 
@@ -149,26 +126,25 @@ BROKEN = {
 """What a server sends before it hangs up, having done what it was asked for."""
 
 
-async def test_a_server_that_breaks_off_anywhere(scripted, mitmdump) -> None:
+async def test_a_server_that_breaks_off_anywhere(scripted, mitmdump, raw_client) -> None:
     mini = Dying("")
     server = await scripted(mini)
     proxy = await mitmdump(server.port)
-    client = Client(proxy.url)
-    await client.open()
+    client = await opened(await raw_client(proxy.url, timeout=30))
     for name, sent in BROKEN.items():
         mini.rules = [Rule({"tool": "echo"}, {"raw": sent, "cut": True}, times=1)]
         before = len(server.seen)
         try:
-            answer = await client.call(name)
+            answer = await client.call("echo", {"text": name}, id=1)
         except httpx.HTTPError:
             answer = None  # the client is told that it broke, too
-        assert answer is None or answer.status_code in (200, 502), name
+        assert answer is None or answer.status in (200, 502), name
         assert len(server.seen) == before + 1, f"{name}: it may have been done, and is not sent again"
-        assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after", name
+        assert (await client.call("echo", {"text": "after"})).text == "after", name
     assert len(server.requests(rpc="initialize")) == 1
 
 
-async def test_a_server_that_never_answers_or_drips(scripted, mitmdump) -> None:
+async def test_a_server_that_never_answers_or_drips(scripted, mitmdump, raw_client) -> None:
     async def drip() -> AsyncIterator[bytes]:
         for byte in b'{"jsonrpc":"2.0","id":1,"result":{}}':
             yield bytes([byte])
@@ -177,26 +153,25 @@ async def test_a_server_that_never_answers_or_drips(scripted, mitmdump) -> None:
     mini = Dying("")
     server = await scripted(mini)
     proxy = await mitmdump(server.port)
-    client = Client(proxy.url)
-    await client.open()
+    client = await opened(await raw_client(proxy.url, timeout=30))
     json = {"content-type": "application/json"}
     for answer in (lambda _: Answer(hang=True, raw=b""), lambda _: Answer(200, json, drip())):
         mini.rules = [Rule({"tool": "echo"}, answer, times=1)]
-        with pytest.raises(httpx.ReadTimeout):
-            await client.call("waits", timeout=1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await client.call("echo", {"text": "waits"})
         # Who hangs up is no fault of the session.
-        assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after"
+        assert (await client.call("echo", {"text": "after"})).text == "after"
     assert len(server.requests(rpc="initialize")) == 1
     assert len(mini.sessions) == 1
 
 
-async def test_a_hundred_megabytes_pass(scripted, mitmdump) -> None:
+async def test_a_hundred_megabytes_pass(scripted, mitmdump, raw_client) -> None:
     size = 100 * 1024 * 1024
     mini = Dying("")
     server = await scripted(mini)
     proxy = await mitmdump(server.port)
-    client = Client(proxy.url)
-    await client.open()
+    client = await opened(await raw_client(proxy.url, timeout=30))
 
     async def many() -> AsyncIterator[bytes]:
         for _ in range(1600):
@@ -204,11 +179,15 @@ async def test_a_hundred_megabytes_pass(scripted, mitmdump) -> None:
 
     mini.rules = [Rule({"tool": "echo"}, lambda _: Answer(200, {"content-type": "text/event-stream"}, many()), times=1)]
     before = psutil.Process(proxy.pid).memory_info().rss
-    answer = await client.call("much")
-    assert len(answer.content) == 1600 * 65_536 >= size
+    passed = 0
+    call = client.message("tools/call", {"name": "echo", "arguments": {"text": "much"}})
+    async with client.stream("POST", call) as stream:
+        async for piece in stream.response.aiter_raw():
+            passed += len(piece)
+    assert passed == 1600 * 65_536 >= size
     grown = psutil.Process(proxy.pid).memory_info().rss - before
     assert grown < 40 * 1024 * 1024
-    assert (await client.call("after")).json()["result"]["content"][0]["text"] == "after"
+    assert (await client.call("echo", {"text": "after"})).text == "after"
 
 
 CLIENTS = int(os.environ.get("MCP_CLIENTS", "60"))

@@ -35,12 +35,6 @@ class Slowly:
         return self.mini(request)
 
 
-def executed(server):
-    """How often each text was echoed with success."""
-    calls = [seen for seen in server.requests(rpc="tools/call") if seen.status == 200]
-    return Counter(seen.params["arguments"]["text"] for seen in calls)
-
-
 async def test_forty_clients_with_one_id_for_their_requests(scripted, mitmdump, raw_client):
     mini = MiniMcp()
     server = await scripted(mini)
@@ -54,7 +48,7 @@ async def test_forty_clients_with_one_id_for_their_requests(scripted, mitmdump, 
         return (await clients[number].request("tools/call", params, id=1)).text
 
     assert await asyncio.gather(*map(call, range(40))) == [f"of {number}" for number in range(40)]
-    assert executed(server) == Counter(f"of {number}" for number in range(40))
+    assert mini.executed == Counter(f"of {number}" for number in range(40))
     assert len(server.requests(rpc="initialize")) == 80
 
 
@@ -80,7 +74,7 @@ async def test_streams_of_one_http2_connection_that_are_reset_during_a_recovery(
         one.cancel()
     texts = [one.result().text for one in done if not one.exception()]
     assert len(texts) == 6
-    assert executed(server) == Counter(texts), "nobody else's is executed, and none twice"
+    assert mini.executed == Counter(texts), "nobody else's is executed, and none twice"
 
 
 HANDSHAKES = {
@@ -143,7 +137,7 @@ async def test_a_client_that_shakes_hands_itself_while_its_session_is_brought_ba
     assert (await client.do("call own")).startswith("200")
     handler.let_go.set()
     assert (await waiting).startswith("200")
-    assert executed(server) == Counter(["own", "patient"])
+    assert mini.executed == Counter(["own", "patient"])
     for one in (client, other):
         await one.process.kill()
     await server.wait_for(lambda seen: seen.method == "DELETE" and seen.session == second)

@@ -14,10 +14,10 @@ from conftest import StartProxy, StartScripted, StartSession
 from harness.environments import PEERS
 from harness.mini_mcp import MiniMcp
 from harness.otlp import HASTE, Collector, told
+from harness.ports import free_port
 from harness.process import Process
 from harness.prometheus import Prometheus
 from harness.proxy import ADDON, Mitmdump
-from harness.web import free_port
 from mcp_sessions.views.telemetry.exporter import BOUNDS
 from views.test_dashboard import queries
 

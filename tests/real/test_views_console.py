@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import StartClient, StartServer
+from harness.ports import free_port
 from harness.proxy import ADDON
 from harness.terminal import Terminal
-from harness.web import free_port
 
 pytestmark = pytest.mark.real
 

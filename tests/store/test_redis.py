@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.certificate import Certificate
-from harness.redis_server import RedisServer, free_port, running
+from harness.ports import free_port
+from harness.redis_server import RedisServer, running
 from mcp_sessions.core.core import Core
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.reporter import Reporter

@@ -61,4 +61,4 @@ def serve(handed: list[socket.socket]) -> None:
         return server
 
     if handed:
-        asyncio.start_server = start_server  # type: ignore[assignment]
+        asyncio.start_server = start_server  # type: ignore[assignment]  # it has overloads, for sockets or addresses

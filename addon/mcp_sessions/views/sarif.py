@@ -11,10 +11,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from .. import __version__
 from ..core.records import Violation
 from ..rules import Level, Rule, catalogue
 from ..rules.baseline import Place
@@ -118,11 +118,10 @@ def _run(kept: list[tuple[Place, _Found]], uri: str) -> dict[str, Any]:
     index = {rule_id: number for number, rule_id in enumerate(rules)}
     driver: dict[str, Any] = {
         "name": "mitmproxy-mcp-sessions",
+        "version": __version__,
         "informationUri": HOME,
         "rules": [_rule(catalogue()[rule_id]) for rule_id in rules],
     }
-    if (known := _version()) is not None:
-        driver["version"] = known
     return {
         "tool": {"driver": driver},
         "automationDetails": {"id": "mcp-sessions/"},
@@ -190,10 +189,3 @@ def _relative(path: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= TEXT else text[: TEXT - 1] + "…"
-
-
-def _version() -> str | None:
-    try:
-        return version("mitmproxy-mcp-sessions")
-    except PackageNotFoundError:
-        return None

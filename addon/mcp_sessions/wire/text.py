@@ -14,6 +14,11 @@ def printable(text: object, limit: int = NAME_LIMIT) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def lacking(extra: str) -> str:
+    """What is to be said where an extra of this package is not installed."""
+    return f"needs the extra {extra}: pip install 'mitmproxy-mcp-sessions[{extra}]'"
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """So many of a thing: `1 session`, `2 sessions`."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from ...wire.text import lacking
+
 SCHEMES = ("redis", "rediss", "unix")
 
 PREFIX = "mcp"
@@ -52,7 +54,7 @@ class Address(NamedTuple):
             ValueError: one line that says what is wrong with it; without the password.
         """
         if find_spec("redis") is None:
-            raise ValueError("a ledger in Redis needs the extra fleet: pip install 'mitmproxy-mcp-sessions[fleet]'")
+            raise ValueError(f"a ledger in Redis {lacking('fleet')}")
         try:
             at = urlsplit(text)
             port = at.port

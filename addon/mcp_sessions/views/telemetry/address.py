@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
+from ...wire.text import lacking
+
 _FORM = "HOST:PORT, such as 127.0.0.1:9464"
 
 
@@ -27,7 +29,7 @@ class ListenAt(NamedTuple):
             ValueError: one line that says what is wrong, or which extra is missing.
         """
         if find_spec("prometheus_client") is None:
-            raise ValueError("needs the extra prometheus: pip install 'mitmproxy-mcp-sessions[prometheus]'")
+            raise ValueError(lacking("prometheus"))
         try:
             at = urlsplit(f"//{text}")
             host, port = at.hostname, at.port
@@ -67,7 +69,7 @@ def collector(asked: str, environment: Mapping[str, str] | None = None) -> dict[
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
         if not asked:
             return None
-        raise ValueError("needs the extra otel: pip install 'mitmproxy-mcp-sessions[otel]'")
+        raise ValueError(lacking("otel"))
     if asked in ("", "on"):
         return dict(given)
     try:

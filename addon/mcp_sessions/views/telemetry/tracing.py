@@ -21,7 +21,7 @@ from ...core.ending.delete_answers import ends
 from ...core.exchange import Exchange, Finish
 from ...core.records import AnyRecord, Violation
 from ...core.reporter import Episode, Over
-from ...core.session import Session
+from ...core.session import Endpoint, Session
 from ...proxy import clock
 from ...proxy.failing import described
 from ...wire import headers as h
@@ -126,8 +126,7 @@ class Tracing:
             "network.transport": "quic" if version == "HTTP/3" else "tcp",
             "client.address": x.connection.peer[0],
             "client.port": x.connection.peer[1],
-            "server.address": x.endpoint.host,
-            "server.port": x.endpoint.port,
+            **_at(x.endpoint),
         }
         if "mcp.protocol.version" not in attributes and (said := x.headers.get(h.PROTOCOL_VERSION)):
             attributes["mcp.protocol.version"] = printable(said, NAME_LIMIT)
@@ -149,7 +148,7 @@ class Tracing:
 
     def _sent(self, request: Request, began: float, outcome: Outcome) -> None:
         session, x = request.session, request.cause
-        attributes = _of_session(session) | _at(session) | {"http.request.method": request.verb}
+        attributes = _of_session(session) | _at(session.endpoint) | {"http.request.method": request.verb}
         message = outcome.answer.first if outcome.answer else None
         code = message.error_code if message is not None else None
         if request.verb == "DELETE":
@@ -176,7 +175,7 @@ class Tracing:
                 attributes["mcp.protocol.version"] = session.revision
             self._put(("session", max(0.0, now - session.opened), attributes))
             return
-        attributes = _of_session(session) | _at(session)
+        attributes = _of_session(session) | _at(session.endpoint)
         if episode.failure is not None:
             attributes["error.type"] = word(episode.failure.kind)
         if episode.x is not None:
@@ -196,8 +195,8 @@ def _of_session(session: Session) -> Attributes:
     return about
 
 
-def _at(session: Session) -> Attributes:
-    return {"server.address": session.endpoint.host, "server.port": session.endpoint.port}
+def _at(endpoint: Endpoint) -> Attributes:
+    return {"server.address": endpoint.host, "server.port": endpoint.port}
 
 
 def _of_message(message: Message, attributes: Attributes) -> str:
