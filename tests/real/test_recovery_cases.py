@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from statistics import median
 
+import httpx
 import pytest
 
 from conftest import StartBetween, StartClient, StartProxy, StartRaw, StartScripted, StartServer
-from harness.exchange import Answer, Request, error, event, result
+from harness.exchange import Answer, Request, error, event, result, sse
 from harness.mini_mcp import MiniMcp, Rule, lost_everything_style
 from harness.sdk import Major
 
@@ -323,6 +324,32 @@ async def test_nothing_is_sent_again_for_a_client_that_hung_up(
 
     assert (await asyncio.wait_for(waiting, 10)).text == "patient"
     assert list(mini.executed.elements()) == ["patient"]
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+async def test_a_second_answer_that_breaks_off_breaks_nothing_else(
+    http2: bool, scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+) -> None:
+    mini = MiniMcp()
+    server = await scripted(mini, tls=http2)
+    mode = f"reverse:https://127.0.0.1:{server.port}" if http2 else None
+    proxy = await mitmdump(None if http2 else server.port, mode=mode, options={"ssl_insecure": "true"})
+    url = f"https://127.0.0.1:{proxy.port}/mcp" if http2 else proxy.url
+    client = await raw_client(url, verify=False, http2=http2)
+    await client.handshake()
+    mini.forget()
+    told = event({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    mini.rules = [Rule({"method": "GET", "session": "known"}, lambda _: sse([told], cut=True), times=1)]
+
+    beside = asyncio.create_task(client.call("progress", {"steps": 5, "interval": 0.2}))
+    async with client.stream("GET") as stream:
+        assert (await stream.event()).json["method"] == "notifications/tools/list_changed"
+        with pytest.raises(httpx.HTTPError):
+            async with asyncio.timeout(5):
+                await stream.event()
+    assert (await beside).text == "done", "over HTTP/2 on the same connection"
+    assert (await client.call("echo", {"text": "after"})).text == "after"
+    assert not proxy.logged("crashed|Traceback")
 
 
 async def test_a_client_that_ended_its_session_gets_the_servers_404(

@@ -113,6 +113,8 @@ class ResendingStream(HttpStream):
             elif self.refused is not None and self.server_state == self.state_wait_for_response_headers:
                 yield from self._deliver_refused()
                 return
+            else:  # and what goes to the client, the stream that it knows
+                event = ResponseProtocolError(self.stream_id, event.message, event.code)
         yield from super()._handle_event(event)
 
     def start_request_stream(self) -> layer.CommandGenerator[None]:
