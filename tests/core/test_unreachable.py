@@ -63,6 +63,14 @@ def test_who_waits(world: Down) -> None:
     assert world.refuse(world.send(session=ID, verb="DELETE")[0]) == PASS
 
 
+def test_who_has_renewed_his_credentials_waits_though_his_session_was_brought_back(world: Down) -> None:
+    session = world.session(ID)
+    world.core.ledger.remap(session, "new")
+    call, _ = world.call(ID, peer=Peer(token="renewed"))
+    assert call.session is None
+    assert world.refuse(call) == HOLD
+
+
 def test_nobody_waits_where_nothing_is_recovered() -> None:
     world = Down({"mcp_recover": "off"})
     world.open(ID)

@@ -180,7 +180,9 @@ class Unreachable:
     def _concerns(self, x: Exchange, problem: str) -> bool:
         if self.policy.recover == "off" or x.era is Era.STATELESS or x.attempts or x.verb not in ("GET", "POST"):
             return False
-        return (x.session is not None or x.is_initialize) and may_pass(problem)
+        # With credentials that were renewed, it is in no session yet if that was brought back meanwhile.
+        known = x.session is not None or x.akin is not None
+        return (known or x.is_initialize) and may_pass(problem)
 
     def _begin(self, x: Exchange, problem: str) -> Held | None:
         """One more that waits; none if too many do."""
