@@ -404,7 +404,6 @@ class CoreMachine(RuleBasedStateMachine):
             assert self.session in self.world.core._recovery.attempts
         else:
             assert self.session not in self.world.core._recovery.attempts
-        assert len(self.world.deleting) <= 4
 
     @invariant()
     def the_counts_are_right(self) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from core.driver import FakeProcess
-from core.world import DELETE, ENDPOINT, Peer, World, request
+from core.world import ENDPOINT, Peer, World, request
 from mcp_sessions.core.ending.delete_answers import BACKOFF, LONGEST_WAIT, read, wait
+from mcp_sessions.core.ending.deletions import AT_ONCE, GAP, MOST, PACE
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.session import Session
 from mcp_sessions.core.states import DeleteTrigger, State, Why
@@ -105,10 +106,11 @@ def test_a_stranger_is_given_up_and_may_come_back() -> None:
 
 def test_who_turns_up_in_time_is_not_ended() -> None:
     world = Clients(mcp_end_after_idle=30)
-    others = [world.opens(f"another-{n}", ONE) for n in range(4)]
+    others = [world.opens(f"another-{n}", ONE) for n in range(MOST)]
     session = world.opens("one-session")
     world.disconnected("c-None", world.now)
     world.gone(ONE, world.now)
+    world.wait(MOST * PACE)
     assert len(world.deleting) == len(others), "no room for more"
     world.wait(30)
     assert state(session) == State.ENDING
@@ -464,10 +466,27 @@ def test_only_so_many_are_under_way() -> None:
     world = Clients()
     for n in range(50):
         world.opens(f"session-number-{n}", ONE)
-    world.ends(ONE)
-    for _ in range(50):
-        assert len(world.take(DELETE)) <= 4
-        world.wait(0.1)
+    world.gone(ONE, world.now)
+    for _ in range(12):
+        assert len(world.deleting) == AT_ONCE
+        world.wait(PACE / 4)
+        for _ in range(AT_ONCE):
+            world.delete_answered(200)
+        world.wait(GAP)
+
+
+def test_where_answers_take_long_more_are_under_way() -> None:
+    world = Clients()
+    for n in range(AT_ONCE + MOST):
+        world.opens(f"session-number-{n}", ONE)
+    world.gone(ONE, world.now)
+    for more in range(10):
+        assert len(world.deleting) == AT_ONCE + more
+        world.wait(PACE)
+    world.wait(10 * MOST * PACE)
+    assert len(world.deleting) == MOST
+    world.delete_answered(200)
+    assert len(world.deleting) == MOST, "the next one takes its place"
 
 
 # What driving the core beside the one before it has found

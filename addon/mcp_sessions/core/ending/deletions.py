@@ -18,6 +18,13 @@ AT_ONCE = 4
 GAP = 0.005
 """Seconds that are left to live traffic after each answered DELETE while others wait."""
 
+PACE = 0.01
+"""Seconds after the last DELETE when another is sent in any case. Where answers take long, as a busy event loop looks
+at them late, a few at a time would fall ever more behind."""
+
+MOST = 64
+"""DELETEs that are under way at once, at most."""
+
 DUE_AT_ONCE = 100
 """DELETEs that are queued again in one go when their time has come."""
 
@@ -50,8 +57,10 @@ class Deletions:
         self._queue: deque[Deletion] = deque()
         self._slots = [0.0] * AT_ONCE
         """When each free slot may be used next, as a heap; those that are not here are in use."""
-        self._sent: dict[Deletion, None] = {}
-        """Those that use a slot."""
+        self._sent: dict[Deletion, bool] = {}
+        """Those that are under way, and whether they use a slot."""
+        self._next_beyond = 0.0
+        """When one may be sent without a slot."""
         self._later: list[tuple[float, int, Deletion]] = []
         self._order = count()
 
@@ -97,17 +106,20 @@ class Deletions:
             deletion = heappop(self._later)[2]
             deletion.fire(DeleteTrigger.DUE)
             self._queue.append(deletion)
-        if not self._queue or not self._slots or self._slots[0] > now:
+        slot = bool(self._slots) and self._slots[0] <= now
+        if not self._queue or not (slot or (self._next_beyond <= now and self.under_way < MOST)):
             return None
-        heappop(self._slots)
+        if slot:
+            heappop(self._slots)
+        self._next_beyond = now + PACE
         deletion = self._queue.popleft()
-        self._sent[deletion] = None
+        self._sent[deletion] = slot
         return deletion
 
     def over(self, deletion: Deletion, free_at: float) -> None:
-        """One that was under way is not any more; its slot may be used again at that time."""
-        del self._sent[deletion]
-        heappush(self._slots, free_at)
+        """One that was under way is not any more; its slot, if it has one, may be used again at that time."""
+        if self._sent.pop(deletion):
+            heappush(self._slots, free_at)
 
     def reset(self) -> None:
         """Whoever sent them does so no more: forget those of sessions, which begin anew; send all others once more."""
@@ -123,4 +135,7 @@ class Deletions:
     def next_timer(self) -> float | None:
         """When there is something to be done next; None if that takes an answer."""
         later = self._later[0][0] if self._later else None
-        return sooner(later, self._slots[0]) if self._queue and self._slots else later
+        if not self._queue:
+            return later
+        beyond = self._next_beyond if self.under_way < MOST else None
+        return sooner(later, sooner(self._slots[0] if self._slots else None, beyond))
