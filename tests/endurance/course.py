@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
@@ -24,10 +26,15 @@ from harness.namespaces import another_host
 from harness.process import Process
 from harness.proxy import ADDON, Mitmdump, Setting
 from harness.scripted import ScriptedServer
+from mcp_sessions.core.session import shorten
 
 HERE = Path(__file__).resolve().parent
 GRACE = 4
 """Seconds until a session whose client is only seen through somebody else is ended (`mcp_end_after_...`)."""
+LATE = 15
+"""Seconds after its client's end, or the proxy's last start, when a session is ended too late."""
+TROUBLE = re.compile(r"mcp: error|has crashed|Traceback|Addon error|could not be ended")
+"""What the proxy must not log."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Server(MiniMcp):
     """Remembers who did what, so that it can be told afterwards whether anything was done twice or wrongly."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(names=lambda _: uuid4().hex)
         self.opened: dict[str, str] = {}
         """By session, the name that its client gave itself."""
         self.deletes: list[tuple[float, str]] = []
@@ -103,8 +110,12 @@ class Run:
         self.breaks: list[tuple[float, float]] = []
         """From when to when a call had to begin that was under way then, and could not be saved: while the proxy was
         down, but not while the server was, for such calls are kept waiting."""
+        self.started = [0.0]
+        """When the proxy was started."""
         self.left: dict[str, Any] = {}
         """What the proxy says of itself at its end."""
+        self.log: list[str] = []
+        """What it has logged, before it was killed, too."""
         self.memory: list[int] = []
 
     async def run(self) -> Reckoning:
@@ -131,15 +142,16 @@ class Run:
                 trouble = asyncio.create_task(self._trouble(server, scripted, proxy))
                 await self._populate(kinds, proxy)
                 await trouble
-                drained = await self._drained(server)
+                began = time.monotonic()
+                drained = await self._drained(server, proxy)
+                took = round(time.monotonic() - began, 1)
                 await asyncio.sleep(1)  # the ledger is written a moment later
                 process = psutil.Process(proxy.pid)
                 files_after, established = process.num_fds(), _established(process)
                 rows = _rows(proxy.confdir / "mcp-sessions.sqlite")
-                proxy.process.signal(signal.SIGUSR1)
-                self.left = json.loads((await proxy.wait_log(r"^LEFT (.*)"))[1])
                 await proxy.stop()
-                logged = proxy.logged(r"mcp: error|has crashed|Traceback|Addon error|could not be ended")
+                self.log += proxy.log
+                logged = [line for line in self.log if TROUBLE.search(line)]
                 reckoning = self._reckon(server)
                 reckoning.expect(
                     drained, f"{len(server.sessions)} sessions are left at the server after {self.course.drained} s"
@@ -148,7 +160,11 @@ class Run:
                 reckoning.expect(files_after <= files + 8, f"{files_after} files are open, {files} at the beginning")
                 reckoning.expect(not established, f"{established} connections are left")
                 reckoning.expect(not logged, f"logged: {logged[:3]}")
-                reckoning.figures |= {"files before and after": (files, files_after), "rows": rows}
+                reckoning.figures |= {
+                    "seconds until all was ended": took,
+                    "files before and after": (files, files_after),
+                    "rows": rows,
+                }
                 return reckoning
 
     def _farm(self, within: list[str]) -> Process:
@@ -197,15 +213,24 @@ class Run:
                 await scripted.start()
             else:
                 await proxy.kill()
+                self.log += proxy.log
                 await proxy.start()
+                self.started.append(time.monotonic())
                 self.breaks.append((began, time.monotonic()))
 
-    async def _drained(self, server: Server) -> bool:
+    async def _drained(self, server: Server, proxy: Mitmdump) -> bool:
+        """Wait until the server holds no session, and the proxy holds nothing; what it holds last is kept."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.course.drained):
-                while server.sessions:  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
+                while server.sessions or await self._held(proxy):  # noqa: ASYNC110  # two processes
+                    await asyncio.sleep(0.2)
         return not server.sessions
+
+    async def _held(self, proxy: Mitmdump) -> bool:
+        known = len(proxy.log)
+        proxy.process.signal(signal.SIGUSR1)
+        self.left = json.loads((await proxy.wait_log(r"^LEFT (.*)", start=known))[1])
+        return any(self.left.values())
 
     def _reckon(self, server: Server) -> Reckoning:
         found = Reckoning()
@@ -226,6 +251,9 @@ class Run:
             and at < gone.get(pid, float("inf"))
         ]
         found.expect(not early, f"{len(early)} sessions of living processes were ended: {early[:3]}")
+        after = {session: at - self._due(gone, server.opened[session], at) for at, session in server.deletes}
+        late = {shorten(session): round(seconds, 1) for session, seconds in after.items() if seconds > LATE}
+        found.expect(not late, f"{len(late)} sessions were ended late: {list(late.items())[:3]}")
         left = {name: count for name, count in self.left.items() if count}
         found.expect(not left, f"left in the proxy: {left}")
         quarter = max(1, len(self.memory) // 4)
@@ -238,9 +266,14 @@ class Run:
             "deleted": len(server.deletes),
             "deleted by their clients": len(own),
             "deleted once more": server.unknown,
+            "seconds from a client's end to the last DELETE": round(max(after.values(), default=0.0), 1),
             "MB of memory, first half and last quarter": memory,
         }
         return found
+
+    def _due(self, gone: dict[int, float], name: str, at: float) -> float:
+        """Since when, at that time, the session of a client of that name was to be ended."""
+        return max([gone.get(int(name.partition("-")[0]), at), *(one for one in self.started if one < at)])
 
     def _excused(self, began: float, at: float) -> bool:
         return any(began <= up and at >= down for down, up in self.breaks)

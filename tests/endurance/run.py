@@ -17,7 +17,13 @@ if __name__ == "__main__":
     parser.add_argument("--losses", type=int, default=30, help="how often the server loses everything")
     parser.add_argument("--kills", type=int, default=6, help="how often the proxy is killed")
     parser.add_argument("--seed", type=int, default=1)
-    found = asyncio.run(Run(Course(**vars(parser.parse_args()))).run())
+    parser.add_argument("--log", type=Path, help="folder for what the proxy logs, and the file of mcp_log")
+    asked = vars(parser.parse_args())
+    folder: Path | None = asked.pop("log")
+    run = Run(Course(**asked), **({"mcp_log": folder / "mcp.jsonl"} if folder else {}))
+    found = asyncio.run(run.run())
+    if folder:
+        (folder / "proxy.log").write_text("\n".join(run.log), "utf-8")
     for what, figure in found.figures.items():
         print(f"{what:<45} {figure}")
     for fault in found.faults:

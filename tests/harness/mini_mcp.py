@@ -40,6 +40,8 @@ class MiniMcp:
     version: str | None = None
     """The revision to answer; None echoes the client's."""
     prefix: str = "session"
+    names: Callable[[int], str] | None = None
+    """The id of the n-th session, if not `prefix` and n."""
     sessions: dict[str, Request] = field(default_factory=dict)
     """Live sessions, each with the initialize that made it."""
     ready: set[str] = field(default_factory=set)
@@ -130,7 +132,8 @@ class MiniMcp:
         return answer
 
     def _initialize(self, request: Request) -> Answer:
-        session = f"{self.prefix}-{next(self._numbers)}"
+        number = next(self._numbers)
+        session = f"{self.prefix}-{number}" if self.names is None else self.names(number)
         self.sessions[session] = request
         value = {
             "protocolVersion": self.version or request.params.get("protocolVersion", "2025-11-25"),
