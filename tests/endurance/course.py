@@ -247,7 +247,7 @@ class Run:
             name
             for at, session in server.deletes
             if (name := server.opened[session]) not in own
-            and kinds.get(pid := int(name.partition("-")[0])) == "local"
+            and kinds.get(pid := _process(name)) == "local"
             and at < gone.get(pid, float("inf"))
         ]
         found.expect(not early, f"{len(early)} sessions of living processes were ended: {early[:3]}")
@@ -273,10 +273,16 @@ class Run:
 
     def _due(self, gone: dict[int, float], name: str, at: float) -> float:
         """Since when, at that time, the session of a client of that name was to be ended."""
-        return max([gone.get(int(name.partition("-")[0]), at), *(one for one in self.started if one < at)])
+        return max([gone.get(_process(name), at), *(one for one in self.started if one < at)])
 
     def _excused(self, began: float, at: float) -> bool:
         return any(began <= up and at >= down for down, up in self.breaks)
+
+
+def _process(name: str) -> int:
+    """The client that gave itself this name; 0 if it was given by the proxy, which had not seen the session open."""
+    pid = name.partition("-")[0]
+    return int(pid) if pid.isdecimal() else 0
 
 
 def _rows(path: Path) -> int:
