@@ -107,7 +107,7 @@ class Deletions:
             deletion.fire(DeleteTrigger.DUE)
             self._queue.append(deletion)
         slot = bool(self._slots) and self._slots[0] <= now
-        if not self._queue or not (slot or (self._next_beyond <= now and self.under_way < MOST)):
+        if not self._queue or self.under_way >= MOST or not (slot or self._next_beyond <= now):
             return None
         if slot:
             heappop(self._slots)
@@ -135,7 +135,6 @@ class Deletions:
     def next_timer(self) -> float | None:
         """When there is something to be done next; None if that takes an answer."""
         later = self._later[0][0] if self._later else None
-        if not self._queue:
+        if not self._queue or self.under_way >= MOST:
             return later
-        beyond = self._next_beyond if self.under_way < MOST else None
-        return sooner(later, sooner(self._slots[0] if self._slots else None, beyond))
+        return sooner(later, sooner(self._slots[0] if self._slots else None, self._next_beyond))
