@@ -9,6 +9,7 @@ import pytest
 
 from core.world import ENDPOINT, LATEST, Peer, World, initialized, request
 from mcp_sessions.core import ledger
+from mcp_sessions.core.decisions import Hold
 from mcp_sessions.core.ledger import Ledger
 from mcp_sessions.core.recovery.server_state import SUBSCRIPTIONS_SIZE, URI_LIMIT
 from mcp_sessions.core.session import ID_LIMIT, Session
@@ -69,6 +70,47 @@ def test_a_full_table_lets_the_closed_go_first_then_those_without_a_client(monke
     assert not crowded
     entered(table, "four", ClientSide.USING)
     assert crowded == [living]
+
+
+def test_of_what_is_over_the_latest_is_known_and_who_used_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "OVER_LIMIT", 2)
+    world = World()
+    bridge = Peer(pid=99, connection="c-bridge")
+    living = world.open("s-living-one-two", peer=bridge)
+    for number in range(1, 5):
+        peer = Peer(pid=number, connection=f"c{number}")
+        world.open(f"s-{number}-one-two-three", peer=peer)
+        world.disconnected(peer.connection, world.now)
+        world.dies(peer)
+        world.delete_answered(200)
+    known = world.core.ledger
+    assert [one.client_id for one in known.sessions.values()] == [
+        living.client_id,
+        "s-3-one-two-three",
+        "s-4-one-two-three",
+    ]
+    assert sorted(client.pid for client in known.clients.values() if client.pid is not None) == [3, 4, 99]
+    assert known.clients_gone == 2
+    assert known.tally.states[State.CLOSED] == 2
+    for session in known.sessions.values():
+        assert all(owner in known.clients.values() for owner in session.owners)
+
+
+def test_who_comes_back_with_what_is_known_no_more_is_brought_back_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger, "OVER_LIMIT", 1)
+    world = World(mcp_end_after_idle=30)
+    far = Peer(pid=None, host="10.0.0.7", connection="far")
+    for name in ("s-1-one-two-three", "s-2-one-two-three"):
+        world.open(name, peer=far)
+        world.disconnected("far", world.now)
+        world.wait(31)
+        world.delete_answered(200)
+    x, _ = world.call("s-1-one-two-three", peer=far)
+    assert x.session is None
+    assert isinstance(world.lose(x), Hold)
+    assert world.sends, "a handshake in the client's place"
 
 
 def test_a_living_clients_session_goes_with_a_warning_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

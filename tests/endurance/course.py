@@ -262,7 +262,7 @@ class Run:
             "clients": dict(self.spawned),
             "sessions opened at the server": len(server.opened),
             "calls": server.executed.total(),
-            "calls cut by what was down": len(failed) - len(lost),
+            "calls cut by what was down": dict(Counter(one["why"].split()[0] for one in failed if one not in lost)),
             "deleted": len(server.deletes),
             "deleted by their clients": len(own),
             "deleted once more": server.unknown,

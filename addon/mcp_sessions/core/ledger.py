@@ -13,6 +13,9 @@ from .states import ClientSide, Trigger
 from .tally import Tally
 
 SESSION_LIMIT = 200_000
+OVER_LIMIT = 5_000
+"""Sessions that are over and still known: a client that comes back with one is told from a stranger, and people see
+what became of it. Some 25 MB."""
 CLIENT_LIMIT = 200_000
 CONNECTION_LIMIT = 200_000
 ENDPOINT_LIMIT = 1_000
@@ -177,6 +180,8 @@ class Ledger:
         self._left.pop(session, None)
         if session.over:
             self._over[session] = None
+            if len(self._over) > OVER_LIMIT:
+                self.evict(next(iter(self._over)))
         elif session.standing.client in (ClientSide.GONE, ClientSide.LEFT):
             self._left[session] = None
 
@@ -288,3 +293,11 @@ class Ledger:
             place.leave(session)
         for owner in session.owners:
             owner.sessions.pop(session, None)
+            self._let_go(owner)
+
+    def _let_go(self, client: Client) -> None:
+        """Forget a client of which nothing is to be expected any more."""
+        idle = not client.sessions and not client.connections and (client.gone or client.pid is None)
+        if idle and self.clients.get(client.key) is client:
+            del self.clients[client.key]
+            self.clients_gone -= client.gone

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from ..core.ledger import SESSION_LIMIT
+from ..core.ledger import OVER_LIMIT, SESSION_LIMIT
 from ..core.records import AnyRecord, Violation
 from ..core.session import Session
 
@@ -39,16 +39,27 @@ class Journal:
         """Told of each record, and to be quick."""
         self._limit = limit
         self._sessions: OrderedDict[Session, int] = OrderedDict()
+        self._over: dict[Session, None] = {}
+        """Those that are over, in the order of their last change: the ledger lets go of all but the latest, too."""
 
     def touch(self, session: Session) -> None:
         """Something about a session changed."""
         self.version += 1
         self._sessions[session] = self.version
         self._sessions.move_to_end(session)
+        self._over.pop(session, None)
+        if session.over:
+            self._over[session] = None
+        if len(self._over) > OVER_LIMIT:
+            self._forget(next(iter(self._over)))
         if len(self._sessions) > self._limit:
-            self._sessions.popitem(last=False)
+            self._forget(next(iter(self._sessions)))
         for listener in tuple(self.listeners):
             listener()
+
+    def _forget(self, session: Session) -> None:
+        del self._sessions[session]
+        self._over.pop(session, None)
 
     def told(self, record: AnyRecord) -> None:
         """Something was said; violations are kept, in tables as long as the catalogue."""
