@@ -47,14 +47,25 @@ type MessageId = str | int
 class Message:
     """One JSON-RPC message; `raw` is the value as parsed (untrusted, may be anything when invalid)."""
 
-    __slots__ = ("id", "kind", "method", "raw")
+    __slots__ = ("error", "id", "kind", "method", "params", "raw", "result")
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
         self.id: Any = None
         self.method: str | None = None
         self.kind = Kind.INVALID
-        if not isinstance(raw, dict) or raw.get("jsonrpc") != "2.0":
+        self.params: dict[str, Any] = {}
+        """The parameters if they are an object, else an empty one."""
+        self.result: dict[str, Any] | None = None
+        """The result, if this is a response that carries an object."""
+        self.error: dict[str, Any] | None = None
+        """The error, if this is a response that carries one."""
+        if not isinstance(raw, dict):
+            return
+        params = raw.get("params")
+        if isinstance(params, dict):
+            self.params = params
+        if raw.get("jsonrpc") != "2.0":
             return
         self.id = raw.get("id")
         method = raw.get("method")
@@ -63,30 +74,15 @@ class Message:
             self.kind = Kind.REQUEST if "id" in raw else Kind.NOTIFICATION
         elif ("result" in raw) != ("error" in raw) and "method" not in raw:
             self.kind = Kind.RESPONSE
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters if they are an object, else an empty one."""
-        params = self.raw.get("params") if isinstance(self.raw, dict) else None
-        return params if isinstance(params, dict) else {}
+            result, error = raw.get("result"), raw.get("error")
+            self.result = result if isinstance(result, dict) else None
+            self.error = error if isinstance(error, dict) else None
 
     @property
     def what(self) -> str:
         """Its method and what that is applied to, as it stands on the wire: `tools/call echo`."""
         subject = self.params.get("name") or self.params.get("uri")
         return f"{self.method or ''} {subject}" if isinstance(subject, str) else self.method or ""
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """The result, if this is a response that carries an object."""
-        result = self.raw.get("result") if self.kind is Kind.RESPONSE else None
-        return result if isinstance(result, dict) else None
-
-    @property
-    def error(self) -> dict[str, Any] | None:
-        """The error, if this is a response that carries one."""
-        error = self.raw.get("error") if self.kind is Kind.RESPONSE else None
-        return error if isinstance(error, dict) else None
 
     @property
     def error_text(self) -> str:
