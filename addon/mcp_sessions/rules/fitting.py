@@ -6,6 +6,7 @@ runs meanwhile), and what would take more than `STEPS` is not judged. Never call
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -31,44 +32,45 @@ class TooMuchError(Exception):
 
 def misfit(schema: Any, value: Any) -> str | None:
     """What is wrong with a value, in a few words; None if nothing is, or if it can't be told."""
-    if not isinstance(schema, dict) or find_spec("jsonschema") is None:
-        return None
-    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+    if not _is_known(schema):
         return None
     try:
         plain = _plain(schema, 0)
         if _expanded(plain, plain, 0, [0]) * _nodes(value, 0, [0]) > STEPS:
             return None
-        errors = import_module("jsonschema").Draft202012Validator(plain).iter_errors(value)
-        first = next(errors, None)
+        return _first(import_module("jsonschema").Draft202012Validator(plain).iter_errors(value))
     except (TooMuchError, RecursionError):
         return None
     except Exception:  # the schema is none, which is another rule's
         return None
-    if first is None:
-        return None
-    place = ".".join(str(part) for part in first.absolute_path) or "it"
-    return printable(f"{place}: {first.validator}", 120)
 
 
 def invalid(schema: Any) -> str | None:
     """What is wrong with a schema by the schema of schemas; None if nothing is, or if it can't be told."""
-    if not isinstance(schema, dict) or find_spec("jsonschema") is None:
-        return None
-    dialect = schema.get("$schema", DIALECT)
-    if not isinstance(dialect, str) or dialect.rstrip("#") != DIALECT:
+    if not _is_known(schema):
         return None
     try:
         if _nodes(schema, 0, [0]) > SUBSCHEMAS:
             return None
         validator = import_module("jsonschema").Draft202012Validator
-        first = next(validator(validator.META_SCHEMA).iter_errors(_plain(schema, 0)), None)
+        return _first(validator(validator.META_SCHEMA).iter_errors(_plain(schema, 0)))
     except (TooMuchError, RecursionError):
         return None
+
+
+def _is_known(schema: Any) -> bool:
+    """Whether it is a schema of the dialect that is known here, and there is somebody to ask."""
+    dialect = schema.get("$schema", DIALECT) if isinstance(schema, dict) else None
+    return isinstance(dialect, str) and dialect.rstrip("#") == DIALECT and find_spec("jsonschema") is not None
+
+
+def _first(errors: Iterator[Any]) -> str | None:
+    """The first of these errors: where it is, and by which keyword."""
+    first = next(errors, None)
     if first is None:
         return None
     place = ".".join(str(part) for part in first.absolute_path) or "it"
-    return printable(f"{place}: {first.validator}", 120)
+    return printable(f"{place}: {first.validator or 'false'}", 120)
 
 
 def _plain(schema: Any, depth: int) -> Any:
