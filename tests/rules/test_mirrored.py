@@ -163,7 +163,7 @@ def test_how_deep_and_how_far_a_schema_is_looked_at() -> None:
     names = [f"n{n}" for n in range(DEEP)]
     assert asked(under(*names)) == (Annotated(tuple(names), "City", "string"),)
     assert asked(under(*names, "one")) == ()
-    many = {f"n{n}": {} for n in range(MANY - 1)}
+    many: dict[str, Any] = {f"n{n}": {} for n in range(MANY - 1)}
     assert len(asked({"properties": {**many, "city": CITY}})) == 1
     assert asked({"properties": {**many, "one": {}, "city": CITY}}) == ()
 
