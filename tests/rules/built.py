@@ -17,6 +17,8 @@ from mcp_sessions.wire.revision import era
 
 ENDPOINT = Endpoint("http", "mcp.example", 80, "/mcp")
 LATEST = "2025-11-25"
+AGREED = "2025-06-18"
+"""Not the newest: what is said of a violation shows that it was the session's."""
 STATELESS = {"mcp-protocol-version": "2026-07-28"}
 
 

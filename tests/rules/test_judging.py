@@ -20,6 +20,7 @@ from mcp_sessions.rules.tables import Recent
 from mcp_sessions.rules.talks import Stream, Talk
 from mcp_sessions.wire.sse import Event
 from rules.built import (
+    AGREED,
     ENDPOINT,
     STATELESS,
     answered,
@@ -38,8 +39,6 @@ from rules.test_traits import names
 
 RULE, OTHER = catalogue()["MCP104"], catalogue()["MCP105"]
 PING = request("ping", 7)
-AGREED = "2025-06-18"
-"""Not the newest: what is said of a violation shows that it was the session's."""
 
 
 class Picked(dict[Any, Any]):
