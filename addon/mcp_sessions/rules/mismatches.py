@@ -31,7 +31,8 @@ def _compare(x: Exchange, message: Message, place: Place) -> list[tuple[str, str
         found.append(("method", f"{printable(message.method)} without Mcp-Method"))
     elif method.strip(" \t") != message.method:
         found.append(("method", f"Mcp-Method: {printable(method)}, body {printable(message.method)}"))
-    wanted = params.get(NAMED_BY.get(message.method or "", ""))
+    named = NAMED_BY.get(message.method or "")
+    wanted = params.get(named) if named is not None else None
     if isinstance(wanted, str):
         name = headers.get(h.NAME)
         if name is None:
@@ -39,10 +40,11 @@ def _compare(x: Exchange, message: Message, place: Place) -> list[tuple[str, str
         elif mirrored.decoded(name) != wanted:
             found.append(("name", f"Mcp-Name: {printable(name)}, body {printable(wanted)}"))
     said, inside = headers.get(h.PROTOCOL_VERSION), meta_of(message).get(META_VERSION)
+    body = f"_meta {printable(inside or '(none)')}"
     if said is None:
-        found.append(("no version", f"no MCP-Protocol-Version, _meta {printable(inside)}"))
+        found.append(("no version", f"no MCP-Protocol-Version, {body}"))
     elif said.strip(" \t") != inside:
-        found.append(("version", f"MCP-Protocol-Version: {printable(said)}, _meta {printable(inside or '(none)')}"))
+        found.append(("version", f"MCP-Protocol-Version: {printable(said)}, {body}"))
     if message.method == "tools/call" and place.tools:
         wrong = _wrong_param(x, message, place)
         if wrong:
