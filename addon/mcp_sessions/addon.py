@@ -294,8 +294,7 @@ class McpSessions:
     def _remember(self) -> None:
         """Begin to keep the ledger on disk, or cease to, as the option says."""
         self._forget()
-        where = self._ledger
-        if where is not None:
+        if (where := self._ledger) is not None:
             self.keeping = keep(
                 self.core, where, clock.now, self.identifying.watch, self.effects.fetch, self.settings.key
             )
@@ -342,12 +341,12 @@ class McpSessions:
         return self.exchanges.request(flow, self._filter)
 
     @fail_open
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    def responseheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """The head of an answer was read."""
-        if OWN in flow.metadata:
-            self.own.responseheaders(flow)
-        else:
-            self.exchanges.responseheaders(flow)
+        if OWN not in flow.metadata:
+            return self.exchanges.responseheaders(flow)
+        self.own.responseheaders(flow)
+        return None
 
     @fail_open
     def mcp_unreachable(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:

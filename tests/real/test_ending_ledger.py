@@ -47,6 +47,21 @@ async def until(true):
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
+async def test_a_session_is_written_down_before_its_client_knows_it(stream, scripted, mitmdump, raw_client, tmp_path):
+    mini = MiniMcp(stream=stream)
+    server = await scripted(mini)
+    proxy = await mitmdump(server.port, confdir=tmp_path)
+    client = await raw_client(proxy.url)
+    for _ in range(20):
+        await client.initialize()
+        assert client.session in {client_id for client_id, *_ in stored(tmp_path / "mcp-sessions.sqlite")}
+    await client.notify("notifications/initialized")
+    mini.forget()
+    assert (await client.call("echo", {"text": "again"})).text == "again"
+    assert list(mini.sessions)[-1] in {server_id for _, server_id, *_ in stored(tmp_path / "mcp-sessions.sqlite")}
+
+
 async def test_a_killed_proxy_with_a_hundred_sessions(scripted, mitmdump, client_of, tmp_path):
     mini = MiniMcp()
     server = await scripted(mini)

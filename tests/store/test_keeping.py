@@ -24,7 +24,7 @@ from mcp_sessions.core.session import Session
 from mcp_sessions.core.states import ClientSide, Reason, ServerSide, State, Trigger, Why
 from mcp_sessions.processes.place import Place
 from mcp_sessions.processes.process import read
-from mcp_sessions.store import Keeping, Key, Problem, Row, SqliteStore, Store, rows
+from mcp_sessions.store import Keeping, Key, Problem, Row, SqliteStore, Store, due, rows
 from mcp_sessions.store import keeping as module
 from mcp_sessions.store.proxies import SILENCE
 from mcp_sessions.store.store import Wanted
@@ -55,8 +55,9 @@ class Fake:
 
     async def _say(self, what: str) -> None:
         self.said.append(what)
-        await self.gate.wait()
-        await asyncio.sleep(0)
+        if self.problem is None:
+            await self.gate.wait()
+            await asyncio.sleep(0)
         if self.problem is not None:
             raise self.problem
 
@@ -295,6 +296,40 @@ async def test_a_session_that_may_return_is_remembered() -> None:
         found = shell.core.ledger.find(ENDPOINT, "over")
         assert found is not None
         assert shell.core.ending.may_return(found)
+
+
+async def test_who_waits_for_a_session_to_be_written_does_not_wait_for_long() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        session = shell.enter(a_session("one"))
+        async with asyncio.timeout(module.SOON):
+            await shell.keeping.kept(session)
+        assert store.ids == {"one": "one"}
+        store.gate.clear()
+        shell.core.reporter.changed(session)
+        waiting = asyncio.create_task(shell.keeping.kept(session))
+        await until(lambda: store.said.count("update 1") + store.said.count("write 1") == 2)
+        shell.core.reporter.changed(session)  # what changes meanwhile is waited for, too
+        assert not waiting.done()
+        store.gate.set()
+        await waiting
+        assert store.said.count("update 1") + store.said.count("write 1") == 3
+
+
+@pytest.mark.parametrize("trouble", ["slow", "fails", "over"])
+async def test_nobody_waits_for_a_store_that_does_not_write(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", 0.1 if trouble == "slow" else 60.0)
+    store = Fake()
+    async with running(store) as shell:
+        await shell.keeping.loaded()
+        store.gate.clear() if trouble == "slow" else None
+        store.problem = Problem("no room", final=False) if trouble == "fails" else None
+        session = shell.enter(a_session("one"))
+        if trouble == "over":
+            shell.keeping.close()
+        async with asyncio.timeout(5):
+            await shell.keeping.kept(session)
+        store.gate.set()
 
 
 async def test_one_id_used_for_another_session() -> None:
@@ -561,7 +596,7 @@ async def test_an_error_in_here_is_told_and_the_rest_goes_on(
             raise AttributeError
         return rows.row_of(session, place, fingerprints)
 
-    monkeypatch.setattr(module, "row_of", row_of)
+    monkeypatch.setattr(due, "row_of", row_of)
     async with running(store) as shell:
         bad = shell.enter(a_session("bad"))
         shell.enter(a_session("one"))

@@ -64,7 +64,9 @@ class Answers:
             await pending
 
     async def _resend(self, live: Live, decision: Resend) -> None:
-        flow = live.flow
+        flow, session = live.flow, live.x.session
+        if session is not None and (written := self.effects.kept(session)) is not None:
+            await written
         refused = self._keep_refused(live)
         live.refused = live.refused or refused
         flow.metadata[SENT_AGAIN] = live.x.attempts

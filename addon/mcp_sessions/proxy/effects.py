@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from ..core.client import ProcessLike
 from ..core.core import Core
@@ -43,7 +43,7 @@ class Others(Protocol):
 
 
 class Memory(Protocol):
-    """What is known of the proxies that share a ledger."""
+    """Where sessions are written down, and what is known of the proxies that share a ledger."""
 
     @property
     def others(self) -> Others | None:
@@ -51,6 +51,9 @@ class Memory(Protocol):
 
     async def elsewhere(self, session: Session) -> bool:
         """Whether another proxy sees to the end of a session."""
+
+    def kept(self, session: Session) -> Coroutine[Any, Any, None]:
+        """Wait, shortly, until it is written down how a session stands."""
 
 
 class Effects:
@@ -75,6 +78,11 @@ class Effects:
     def waiting(self) -> int:
         """How many exchanges are kept waiting."""
         return len(self._waiting)
+
+    def kept(self, session: Session) -> Coroutine[Any, Any, None] | None:
+        """What is awaited until a session is written down, if sessions are: who is given its id can rely on its end."""
+        memory = self._memory()
+        return None if memory is None else memory.kept(session)
 
     def fetch(self) -> None:
         """Carry out what has come about, and set the timer."""

@@ -199,11 +199,11 @@ class Exchanges:
 
     # What a server answers
 
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
+    def responseheaders(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         """The head of an answer was read."""
         live, response = self.live.get(flow.id), flow.response
         if live is None or live.settled or response is None:
-            return
+            return None
         x = live.x
         head = self.core.head(x, response.status_code, header_map(response.headers.fields), clock.now())
         set_session_id(response.headers, head.session_id)
@@ -220,6 +220,7 @@ class Exchanges:
             marks.annotate(flow, x)
             response.stream = live.reader
             self._effects.fetch()
+        return None if x.opened is None else self._effects.kept(x.opened)
 
     def _showing(self, live: Live) -> Callable[[], None] | None:
         """What is to be called when a stream moves on, so that those who look at it see it."""

@@ -4,6 +4,7 @@ Theory of operation
 -------------------
 A session that has changed is noted, and soon its row is made, with all that has changed by then: there is never more
 than one write under way, and never more to be written than there are sessions. One that is over is forgotten instead.
+Whoever is given an id waits until it stands in the store: if the proxy is killed a moment later, somebody knows of it.
 A store that fails for a while (a `Problem` that is not final) is asked again, with what has changed meanwhile.
 
 A session that several proxies know is one's alone: that one's through which it was used last, or who holds a connection
@@ -23,7 +24,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import batched, islice
-from typing import NamedTuple
 
 from ..core.client import Client
 from ..core.core import Core
@@ -32,14 +32,18 @@ from ..core.session import Endpoint, Session
 from ..core.states import State
 from ..processes.place import Place
 from ..wire.text import counted
+from .due import Due, due
 from .fleet import Fleet
-from .rows import Key, Row, found, key_of, row_of, session_of, to_be_ended
+from .rows import Key, Row, found, key_of, session_of, to_be_ended
 from .store import Problem, Store
 
 logger = logging.getLogger(__name__)
 
 SOON = 0.02
 """Seconds after a session has changed that its row is written; what else changes until then goes along."""
+
+KEPT = 0.5
+"""Seconds that somebody waits, at most, until a session is written down."""
 
 LATER = 5.0
 """Seconds between two notes of when sessions were used."""
@@ -75,17 +79,6 @@ LAST_ROWS = 2_000
 """Rows made in one go where nobody can wait: a script is loaded anew, and its next instance writes all sessions."""
 
 ERROR = "mcp: error while keeping sessions"
-
-
-class Due(NamedTuple):
-    """What the store is to be told."""
-
-    used: list[Row]
-    changed: list[Row]
-    known: list[Key]
-    """Those of the changed that were written down before, and are not again if another proxy has ended them."""
-    over: list[Key]
-    evicted: list[Key]
 
 
 class Keeping:
@@ -125,6 +118,10 @@ class Keeping:
         """The store has had a problem, and not all that waited was written since."""
         self._crowded = False
         self._something = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Somebody waits for what is noted to be written."""
+        self._wrote = asyncio.Event()
+        """Set, once, when the next write is over."""
         self._opened = False
         self._loaded = asyncio.Event()
         self._ended = False
@@ -150,6 +147,17 @@ class Keeping:
             task = self._asking[key] = self._loop.create_task(self._attempt(self._claim(key)), name="mcp recall")
             task.add_done_callback(lambda task: self._answered(key, task))
         await asyncio.wait({task})
+
+    async def kept(self, session: Session) -> None:
+        """Wait until it is written down how a session stands, `KEPT` seconds at most, or until that fails."""
+        self._hurry.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KEPT):
+                while self._opened and not (self._ended or self._failing) and self._is_due(session):
+                    await self._wrote.wait()
+
+    def _is_due(self, session: Session) -> bool:
+        return session in self._noted or session in self._writing
 
     async def elsewhere(self, session: Session) -> bool:
         """Whether another proxy sees to the end of a session, or has seen to it.
@@ -188,10 +196,10 @@ class Keeping:
         rest = list(dict.fromkeys((*self._writing, *self._noted, *self._core.ledger.touched)))
         if len(rest) > LAST_ROWS:
             logger.warning(f"mcp: the last changes of {len(rest) - LAST_ROWS} sessions are not remembered")
-        due = self._made(rest[:LAST_ROWS])
+        told = self._made(rest[:LAST_ROWS])
         self._noted.clear()
         try:
-            self._store.leave([*due.used, *due.changed], due.over, CLOSING)
+            self._store.leave([*told.used, *told.changed], told.over, CLOSING)
         except Problem as e:
             logger.warning(f"mcp: {e}")
 
@@ -279,12 +287,16 @@ class Keeping:
     async def _write_on(self) -> None:
         while True:
             await self._something.wait()
-            await asyncio.sleep(SOON)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SOON):
+                    await self._hurry.wait()
             self._something.clear()
+            self._hurry.clear()
             while self._noted:
-                if not await self._attempt(self._write_some()):
-                    await asyncio.sleep(RETRY)
-                await asyncio.sleep(0)
+                written = await self._attempt(self._write_some())
+                self._wrote.set()
+                self._wrote = asyncio.Event()
+                await asyncio.sleep(0 if written else RETRY)
 
     async def _write_some(self) -> None:
         self._writing = list(islice(self._noted, ROWS_AT_ONCE))
@@ -292,17 +304,17 @@ class Keeping:
             del self._noted[session]
         touched = self._core.ledger.touched
         used = [session for session in self._writing if session in touched]
-        due = self._made(self._writing)
+        told = self._made(self._writing)
         try:
-            if due.used:
-                await self._store.write(due.used)
-            if due.changed:
-                ended = await self._store.absent(due.known) if due.known else ()
-                await self._store.update([row for row in due.changed if row[:5] not in ended])
-            if due.over:
-                await self._store.forget(due.over)
-            if due.evicted:
-                await self._store.drop(due.evicted)
+            if told.used:
+                await self._store.write(told.used)
+            if told.changed:
+                ended = await self._store.absent(told.known) if told.known else ()
+                await self._store.update([row for row in told.changed if row[:5] not in ended])
+            if told.over:
+                await self._store.forget(told.over)
+            if told.evicted:
+                await self._store.drop(told.evicted)
         except Exception as e:
             writing, self._writing = self._writing, []
             if isinstance(e, Problem):
@@ -314,28 +326,7 @@ class Keeping:
         self._writing = []
 
     def _made(self, sessions: Iterable[Session]) -> Due:
-        """What is to be told of these sessions; those that were used are so no more."""
-        due, ledger = Due([], [], [], [], []), self._core.ledger
-        for session in dict.fromkeys(sessions):
-            if session.number not in ledger.sessions and self._is_no_matter(session):
-                continue
-            used = ledger.touched.pop(session, False) is None
-            try:
-                if session.over and not self._core.ending.may_return(session):
-                    due.over.append(self._key(session))
-                elif session.number not in ledger.sessions:
-                    due.evicted.append(self._key(session))
-                else:
-                    (due.used if used else due.changed).append(row_of(session, self._place, self._core.fingerprints))
-                    due.known.extend([self._key(session)] if session.stored and not used else ())
-            except Exception as e:  # the others are to be remembered all the same
-                self._complain(f"{ERROR}: {type(e).__name__}")
-        return due
-
-    def _is_no_matter(self, session: Session) -> bool:
-        """Whether another session has the row of one that is known no more, or its server never accepted its client."""
-        never = session.whose is not None and not session.given
-        return never or found(self._key(session), self._core.ledger, self._core.fingerprints) is not None
+        return due(self._core, self._place, sessions, lambda e: self._complain(f"{ERROR}: {type(e).__name__}"))
 
     def _key(self, session: Session) -> Key:
         return key_of(session, self._core.fingerprints)
