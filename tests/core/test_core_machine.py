@@ -229,6 +229,7 @@ class CoreMachine(RuleBasedStateMachine):
                 client.sessions[self.session] = None
             assert self.world.core.adopt([self.session], [], self.world.now) == [self.session]
             self.quiet_since = self.world.now
+            self.side = ClientSide.USING  # its client has used it there, and nobody else: no one came late
         self._take_releases()
 
     @property
