@@ -153,8 +153,8 @@ def test_what_a_server_asks_in_a_session() -> None:
 )
 def test_a_result_asks_for_what_was_not_declared(family: str, declared: Any, found: bool) -> None:
     caller = {family: {"a": 1} if declared == "object" else declared} if declared != {} else {}
-    told = (message(**result(7, inputRequests={"a": {"method": f"{family}/x"}})),)
-    expected = [f"inputRequests: {family}/x needs {family}"]
+    told = (message(**result(7, inputRequests={"a": {"method": f"{family}/x/y"}})),)
+    expected = [f"inputRequests: {family}/x/y needs {family}"]
     assert lifecycle._input_requests(declaring(caller), told) == (expected if found else None)
 
 
@@ -194,6 +194,7 @@ def test_who_has_never_initialized_is_told_once() -> None:
     talk = known(called=3)
     assert lifecycle._never_initialized(talk) == "3 requests were answered"
     assert lifecycle._never_initialized(talk) is None
+    assert talk.said == {"MCP401"}
     for name, value in (("shared", True), ("initialized", True), ("unread", True), ("called", 0), ("known_at", None)):
         talk = known(called=3)
         setattr(talk, name, value)

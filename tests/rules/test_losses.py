@@ -196,6 +196,7 @@ def test_ids_that_can_be_guessed_from_each_other(one: str, other: str, follows: 
     [
         (request("initialize", 0), 200, {"mcp-session-id": "one"}, "one"),
         (request("initialize", 0), 200, {"mcp-session-id": " one\t"}, "one"),
+        (request("initialize", 0), 200, {"mcp-session-id": " XoneX "}, "XoneX"),
         (request("initialize", 0), 200, {}, ""),
         (request("initialize", 0), 400, {"mcp-session-id": "one"}, ""),
         (request("ping", 0), 200, {"mcp-session-id": "one"}, ""),
