@@ -257,7 +257,12 @@ def test_log_messages_come_to_who_asked_for_them() -> None:
 
 @pytest.mark.parametrize(
     ("level", "said"),
-    [*((level, None) for level in LEVELS), ("trace", "logLevel trace"), ("INFO", "logLevel INFO"), (None, None)],
+    [
+        *((level, None) for level in sorted(LEVELS)),
+        ("trace", "logLevel trace"),
+        ("INFO", "logLevel INFO"),
+        (None, None),
+    ],
 )
 def test_log_levels(level: Any, said: str | None) -> None:
     assert modern.log_level_unknown(asked(meta={META_LOG_LEVEL: level}), RESULT) == said

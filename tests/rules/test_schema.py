@@ -132,6 +132,9 @@ def test_of_a_client(raw: dict[str, Any], revision: str, said: str | None) -> No
         ),
         ({"completion": {"values": [], "total": 3.0}}, "completion/complete", OLD, None),  # JSON has one kind of number
         ({"completion": {"values": [], "total": 3.5}}, "completion/complete", OLD, "completion.total: Input should be"),
+        ({"resultType": ["x"]}, CALL, NEW, "tools/call result: content: Field required"),
+        ({"resultType": "input_required"}, CALL, OLD, "tools/call result: content: Field required"),  # not of then
+        ({"resultType": "input_required"}, "tools/list", NEW, None),  # no list asks for anything
         # What came with a later revision is an extension in an earlier one.
         ({"tools": [TOOL | {"icons": [{"src": "x", "sizes": "48x48"}]}]}, "tools/list", "2025-06-18", None),
         ({"tools": [TOOL | {"icons": [{"src": "x", "sizes": "48x48"}]}]}, "tools/list", "2025-11-25", "icons.0.sizes"),
@@ -197,6 +200,113 @@ def test_of_a_long_message_only_so_much_is_looked_at(monkeypatch: pytest.MonkeyP
     # Members of objects can't be left out, so nothing is said.
     many = {f"k{n}": 1 for n in range(schema.MEMBERS_LIMIT)}
     assert by_client(asked("prompts/get", name="p", arguments=many)) is None
+
+
+@pytest.mark.parametrize(("tools", "more"), [("ab", ""), ("abc", ""), ("abcd", "; and 1 more")])
+def test_three_problems_are_told_of(tools: str, more: str) -> None:
+    found = by_server({"id": 1, "result": {"tools": [{"name": n} for n in tools]}}, OLD, "tools/list")
+    named = "; ".join(f"tools.{n}.inputSchema: Field required" for n in range(min(len(tools), 3)))
+    assert found == f"tools/list result: {named}{more}"
+
+
+def test_members_have_the_names_of_the_wire() -> None:
+    initialize = asked("initialize", protocol_version=OLD, clientInfo=PEER, capabilities={})
+    assert by_client(initialize) == "initialize: params.protocolVersion: Field required"
+
+
+def test_how_much_of_a_message_is_looked_at() -> None:
+    def members(number: int) -> dict[str, Any]:
+        return {f"k{n}": 7.0 for n in range(number)}
+
+    limit, half = schema.MEMBERS_LIMIT, schema.MEMBERS_LIMIT // 2
+    assert schema._bounded(members(limit)) == members(limit)
+    assert schema._bounded([members(half), members(half)]) == [members(half)] * 2
+    for long in (members(limit + 1), [members(half), members(half + 1)], {"k": members(limit)}):
+        with pytest.raises(schema.TooLongError):
+            schema._bounded(long)
+    assert schema._bounded([7] * schema.ELEMENTS_LIMIT) == [7] * schema.ELEMENTS_LIMIT
+    assert schema._bounded([7] * (schema.ELEMENTS_LIMIT + 1)) == [7] * schema.ELEMENTS_LIMIT
+    assert schema._bounded([[7] * 600, [7] * 600, [7]]) == [[7] * 600, [7] * 397, []]
+    whole = schema._bounded([10.0, 10.5, True, None, "10.0"])
+    assert [(type(one), one) for one in whole] == [
+        (int, 10),
+        (float, 10.5),
+        (bool, True),
+        (type(None), None),
+        (str, "10.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "since"),
+    [
+        (("params", "url"), "2025-11-25"),
+        (("params", "url", 0), "2025-11-25"),
+        (("params", 0, "url"), "2025-11-25"),
+        (("url",), ""),
+        (("params", "name"), ""),
+        (("result", "serverInfo", "description"), "2025-11-25"),
+        (("serverInfo", "x", "description"), ""),
+        (("params", "context", "x"), "2025-06-18"),
+        (("params", "arguments", "title"), ""),
+        (("arguments", "title"), "2025-06-18"),
+        ((), ""),
+    ],
+)
+def test_what_came_with_a_later_revision_is_left_alone_before(place: schema.Place, since: str) -> None:
+    for revision in (OLD, "2025-06-18", "2025-11-25"):
+        assert schema._left_alone(place, revision) is (revision < since)
+
+
+@pytest.mark.parametrize(("place", "rule"), schema.OTHERS.items())
+def test_what_other_rules_look_after_is_left_to_them(place: schema.Place, rule: str) -> None:
+    assert schema._left_alone(place, NEW)
+    assert not schema._left_alone((*place, "x"), NEW) or (*place, "x") in schema.OTHERS
+    assert rule in catalogue()
+
+
+A, B, MISSING, INT = "TypeA", "TypeB", "missing", "int_parsing"
+UNION = "Input should be one of the types that the schema lists"
+
+
+@pytest.mark.parametrize(
+    ("found", "likeliest"),
+    [
+        ([], []),
+        ([(("x",), MISSING), (("y", 0), INT)], [(("x",), MISSING), (("y", 0), INT)]),
+        ([((A, "m"), MISSING)], [(("m",), MISSING)]),
+        # What lacks less of its own, then what has less wrong, then the first.
+        ([(("x", A, "m"), MISSING), (("x", B, "n"), INT)], [(("x", "n"), INT)]),
+        (
+            [(("x", A, "m"), MISSING), (("x", B, "n"), INT), (("x", B, "o"), INT)],
+            [(("x", "n"), INT), (("x", "o"), INT)],
+        ),
+        ([(("x", A, "m"), INT), (("x", A, "n"), INT), (("x", B, "o"), INT)], [(("x", "o"), INT)]),
+        ([(("x", B, "n"), INT), (("x", A, "m"), INT)], [(("x", "n"), INT)]),
+        ([(("x", A, "m", "deep"), MISSING), (("x", B, "n"), INT)], [(("x", "m", "deep"), MISSING)]),
+        # What is of another kind, or names another, is not meant.
+        ([(("x", A), "model_type"), (("x", B, "n"), MISSING)], [(("x", "n"), MISSING)]),
+        ([(("x", A, "type"), "literal_error"), (("x", B, "n"), MISSING)], [(("x", "n"), MISSING)]),
+        ([(("x", A, "type", "y"), "literal_error"), (("x", B, "n"), MISSING)], [(("x", "type", "y"), "literal_error")]),
+        ([(("x", A), "model_type"), (("x", B, "type"), "literal_error")], [(("x",), "union")]),
+        ([(("x", "str"), "string_type"), (("x", "int"), "int_type")], [(("x",), "union")]),
+        ([(("x", "list[TypeA]", 0, "m"), MISSING), (("x", A), "model_type")], [(("x", 0, "m"), MISSING)]),
+        ([(("x", "dict[str,int]", "m"), INT), (("x", "str"), "string_type")], [(("x", "m"), INT)]),
+        # One in another, and several beside each other.
+        (
+            [(("x", A, "y", B, "m"), INT), (("x", A, "y", "str"), "string_type"), (("x", B, "n"), MISSING)],
+            [(("x", "y", "m"), INT)],
+        ),
+        (
+            [(("z",), INT), (("x", A, "m"), INT), (("y", B, "n"), INT)],
+            [(("z",), INT), (("x", "m"), INT), (("y", "n"), INT)],
+        ),
+    ],
+)
+def test_which_of_several_types_is_the_likeliest(found: Any, likeliest: Any) -> None:
+    given = [schema.Wrong(place, kind, f"{kind}!") for place, kind in found]
+    told = [schema.Wrong(place, kind, UNION if kind == "union" else f"{kind}!") for place, kind in likeliest]
+    assert schema._likeliest(given, frozenset({A, B})) == told
 
 
 def test_names_from_the_wire_stay_in_one_line() -> None:
