@@ -132,6 +132,7 @@ def test_each_condition_has_a_bit_of_its_own(tables: dict[str, list[Any]]) -> No
     assert traits.bit_of(holds_too) == SECOND
     assert traits.bit_of(holds, of_answer=True) == 1 << 50
     assert traits.bit_of(holds, of_answer=True) == 1 << 50
+    assert traits.bit_of(holds_too, of_answer=True) == 1 << 51
     one, two = HeaderMap([(b"x-one", b"1")]), HeaderMap([(b"x-one", b"1"), (b"x-two", b"2")])
     assert (traits.asked(one), traits.asked(two), traits.asked(HeaderMap([]))) == (FIRST, FIRST | SECOND, 0)
     assert (traits.told(one), traits.told(HeaderMap([]))) == (1 << 50, 0)

@@ -88,6 +88,24 @@ def test_a_short_row_gives_way_to_another_a_long_one_does_not(start: int) -> Non
     assert all(ids.find(number) is None for ids in (short, long) for number in (start - 1, start + 5, 99, 110))
 
 
+def test_an_id_that_was_left_out_is_new() -> None:
+    ids = Ids()
+    for request_id in (*range(10), 11):
+        ids.add(request_id, ONE)
+    assert ids.find(10) is None
+    assert ids.find(11) is not None
+    assert (row_of(ids), beside(ids), len(ids)) == ((0, 9), {11}, 11)
+
+
+def test_numbers_count_however_they_are_written() -> None:
+    ids = Ids()
+    for request_id in (0, 1, 2.0, 3.0, 4, True, "5"):
+        ids.add(request_id, ONE)
+    assert row_of(ids) == (0, 4)
+    assert {type(end) for end in row_of(ids)} == {int}
+    assert ids.find(5) is None
+
+
 def test_an_id_beside_the_row_does_not_end_it() -> None:
     ids = Ids()
     for request_id in (*range(10), "a", 10, 50, 11, "a"):
