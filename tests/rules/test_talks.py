@@ -95,14 +95,21 @@ def test_an_id_that_was_left_out_is_new() -> None:
     assert ids.find(10) is None
     assert ids.find(11) is not None
     assert (row_of(ids), beside(ids), len(ids)) == ((0, 9), {11}, 11)
+    for request_id in (10, 11):
+        ids.add(request_id, ONE)
+    assert (row_of(ids), beside(ids), len(ids)) == ((0, 11), set(), 12), "it is of the row now"
 
 
 def test_numbers_count_however_they_are_written() -> None:
     ids = Ids()
-    for request_id in (0, 1, 2.0, 3.0, 4, True, "5"):
+    for request_id in (0, 1, True, "5", 2.0, 3.0):
         ids.add(request_id, ONE)
-    assert row_of(ids) == (0, 4)
-    assert {type(end) for end in row_of(ids)} == {int}
+        assert {type(end) for end in row_of(ids)} == {int}
+    assert row_of(ids) == (0, 3)
+    other = Ids()
+    for request_id in (0, 1, 2.0):
+        other.add(request_id, ONE)
+        assert {type(end) for end in row_of(other)} == {int}
     assert ids.find(5) is None
 
 
