@@ -113,6 +113,34 @@ def test_who_comes_back_with_what_is_known_no_more_is_brought_back_all_the_same(
     assert world.sends, "a handshake in the client's place"
 
 
+def test_who_has_no_session_is_forgotten_with_his_connection_or_process() -> None:
+    world = World()
+    for number in range(1, 4):
+        far = Peer(pid=None, host=f"10.0.0.{number}", connection=f"far{number}")
+        near = Peer(pid=number, connection=f"near{number}")
+        for peer in (far, near):
+            world.works(world.send(request("tools/list"), peer=peer)[0])
+        world.disconnected(far.connection, world.now)
+        world.disconnected(near.connection, world.now)
+        world.dies(near)
+    assert not world.core.ledger.clients
+    assert world.core.ledger.clients_gone == 0
+
+
+def test_who_is_forgotten_while_his_request_is_under_way_owns_what_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "OVER_LIMIT", 1)
+    world = World()
+    one, two = (Peer(pid=None, host="10.0.0.7", connection="bridge", token=token) for token in ("one", "two"))
+    for name, peer in (("s-one-two-three", one), ("s-two-two-three", two)):
+        world.open(name, peer=peer)
+        opening, _ = world.send(request("initialize", OPEN), peer=one, headers={"mcp-protocol-version": None})
+        world.answer(world.send(session=name, verb="DELETE", peer=peer)[0], 200)
+    world.answer(opening, 200, initialized(1), session="s-new-one-two")
+    session = world.session("s-new-one-two")
+    world.works(world.call(session.client_id, peer=one)[0])
+    assert [owner in world.core.ledger.clients.values() for owner in session.owners] == [True]
+
+
 def test_a_living_clients_session_goes_with_a_warning_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "SESSION_LIMIT", 3)
     world = World()

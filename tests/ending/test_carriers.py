@@ -207,6 +207,34 @@ def test_a_connection_that_carries_several_sessions_protects_none() -> None:
     assert world.deleting == ["dead", "live"], "the connection is open all the time"
 
 
+def test_who_waits_for_an_answer_lives_whatever_it_came_by() -> None:
+    world = World(GRACES)
+    bridge = Peer(visited=True)
+    session = world.open("patient", peer=bridge)
+    world.open("other", peer=bridge)
+    call, _ = world.call("patient", peer=bridge)
+    world.wait(1000)
+    assert world.deleting == ["other"]
+    world.works(call)
+    assert not session.under_way
+    world.wait(99)
+    assert world.deleting == ["other"]
+    world.wait(2)
+    assert world.deleting == ["other", "patient"]
+
+
+def test_who_waits_for_an_answer_has_not_left_his_session_behind() -> None:
+    world = World(mcp_end_superseded="on", mcp_end_after_superseded=30)
+    world.open("patient")
+    call, _ = world.call("patient")
+    world.open("other")
+    world.wait(100)
+    assert world.deleting == []
+    world.works(call)
+    world.wait(31)
+    assert world.deleting == ["patient"]
+
+
 def test_a_connection_that_carries_one_session_protects_it() -> None:
     world = World(GRACES)
     world.open(peer=Peer(visited=True))

@@ -104,6 +104,15 @@ def test_a_stranger_is_given_up_and_may_come_back() -> None:
     assert state(session) == State.LOST
 
 
+def test_whose_connection_is_closed_waits_no_more() -> None:
+    world = Clients(mcp_end_after_idle=30)
+    world.opens("one-session", conn="far")
+    world.asks("POST", session="one-session", conn="far", method="tools/call")
+    world.disconnected("far", world.now)  # and nobody is told that the request has broken off
+    world.wait(31)
+    assert world.deleting == ["one-session"]
+
+
 def test_who_turns_up_in_time_is_not_ended() -> None:
     world = Clients(mcp_end_after_idle=30)
     others = [world.opens(f"another-{n}", ONE) for n in range(MOST)]

@@ -32,7 +32,10 @@ HERE = Path(__file__).resolve().parent
 GRACE = 4
 """Seconds until a session whose client is only seen through somebody else is ended (`mcp_end_after_...`)."""
 LATE = 15
-"""Seconds after its client's end, or the proxy's last start, when a session is ended too late."""
+"""Seconds after its client's end, or the proxy's last start, when a session is ended too late. What was late before the
+proxy was killed is not told from what was not."""
+GROWTH = 1.2
+"""How much more memory the last quarter may take at its highest than the first half did."""
 TROUBLE = re.compile(r"mcp: error|has crashed|Traceback|Addon error|could not be ended")
 """What the proxy must not log."""
 
@@ -224,6 +227,8 @@ class Run:
             async with asyncio.timeout(self.course.drained):
                 while server.sessions or await self._held(proxy):  # noqa: ASYNC110  # two processes
                     await asyncio.sleep(0.2)
+        if server.sessions:
+            await self._held(proxy)
         return not server.sessions
 
     async def _held(self, proxy: Mitmdump) -> bool:
@@ -258,6 +263,7 @@ class Run:
         found.expect(not left, f"left in the proxy: {left}")
         quarter = max(1, len(self.memory) // 4)
         memory = [max(self.memory[: quarter * 2]) >> 20, max(self.memory[-quarter:]) >> 20]
+        found.expect(memory[1] <= memory[0] * GROWTH, f"memory has grown from {memory[0]} to {memory[1]} MB")
         found.figures = {
             "clients": dict(self.spawned),
             "sessions opened at the server": len(server.opened),
@@ -266,7 +272,7 @@ class Run:
             "deleted": len(server.deletes),
             "deleted by their clients": len(own),
             "deleted once more": server.unknown,
-            "seconds from a client's end to the last DELETE": round(max(after.values(), default=0.0), 1),
+            "latest end of a session, seconds after its client's": round(max(after.values(), default=0.0), 1),
             "MB of memory, first half and last quarter": memory,
         }
         return found

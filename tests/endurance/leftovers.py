@@ -41,6 +41,7 @@ class Leftovers:
             "waiting calls": len(effects._waiting),
             "sessions that are not over": sum(not one.over for one in ledger.sessions.values()),
             "connections": len(ledger.connections),
+            "clients without a session": sum(not one.sessions for one in ledger.clients.values()),
             "to be ended": addon.core.ending.left,
             **{
                 f"task {name}": count

@@ -102,7 +102,7 @@ async def test_the_proxy_is_killed_at_each_step(step, scripted, mitmdump, client
     assert mini.executed["second"] == 1
 
     await client.process.kill()
-    # What the server gave is in the ledger before anything is sent in it, but not before the handshake is over.
+    # What the server gave is in the ledger before a call is sent again, but not while the handshake goes on.
     unknown = 1 if step in STEPS[2:4] else 0
     async with asyncio.timeout(10):
         while len(mini.sessions) > unknown:  # noqa: ASYNC110  # the next DELETE may be of another session

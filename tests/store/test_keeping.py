@@ -332,6 +332,56 @@ async def test_nobody_waits_for_a_store_that_does_not_write(trouble: str, monkey
         store.gate.set()
 
 
+async def test_who_waits_is_let_go_where_nothing_is_written_any_more_or_yet() -> None:
+    store = Fake()
+    async with running(store) as shell:
+        store.gate.clear()
+        session = shell.enter(a_session("one"))
+        waiting = asyncio.create_task(shell.keeping.kept(session))
+        await until(lambda: "update 1" in store.said)
+        shell.keeping.close()
+        async with asyncio.timeout(module.KEPT / 2):
+            await waiting
+    store = Fake()
+    store.gate.clear()
+    shell = Shell(store)
+    session = shell.enter(a_session("one"))
+    await until(lambda: bool(store.said))  # it is being read
+    async with asyncio.timeout(module.KEPT / 2):
+        await shell.keeping.kept(session)
+    shell.keeping.close()
+
+
+async def test_what_is_over_and_known_no_more_is_none_of_this_proxys_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client may have gone on with it by another proxy."""
+    monkeypatch.setattr(ledger, "OVER_LIMIT", 1)
+    store = Fake()
+    async with running(store) as shell:
+        first, second = shell.enter(a_session("first")), shell.enter(a_session("second"))
+        await until(lambda: len(store.rows) == 2)
+        row = store.rows[shell.keeping._key(first)]
+        shell.core.ledger.fire(first, Trigger.DELETE_DONE, NOW)
+        shell.core.reporter.changed(first)
+        await until(lambda: len(store.rows) == 1)
+        store.rows[row[:5]] = row  # it was brought back there
+        shell.core.ledger.fire(second, Trigger.DELETE_DONE, NOW)
+        shell.core.reporter.changed(second)
+        await until(lambda: "second" not in store.ids)
+        assert first.number not in shell.core.ledger.sessions
+        shell.enter(a_session("third"))
+        await until(lambda: "third" in store.ids)
+        assert set(store.ids) == {"first", "third"}
+
+
+async def test_all_that_may_return_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "OVER_LIMIT", 2)
+    store = Fake()
+    async with running(store) as shell:
+        for number in range(5):
+            shell.enter(a_session(f"{number}", C.GONE, S.DELETED, reason=Reason(Why.PROXY_ENDS, "it ends")))
+        await until(lambda: len(store.rows) == 5)
+
+
 async def test_one_id_used_for_another_session() -> None:
     """What then still changes about the first is not written over the second."""
     store = Fake()

@@ -60,6 +60,8 @@ class Belonging:
     def use(self, session: Session, x: Exchange) -> None:
         """The client of this request, who is the session's, uses it."""
         ledger = self._ledger
+        if x.client not in session.owners:
+            x.client = ledger.client(x.client)  # it may have been forgotten while the request was under way
         if ledger.own(session, x.client, x.at):
             self._reporter.changed(session)
         ledger.carry(x.connection, session)
@@ -80,6 +82,8 @@ class Belonging:
             session.fields = carried
             self._say_left_out(x)
         session.url = x.url
+        if x.verb == "POST" and x.session is session and not x.finished_at:
+            ledger.asks(session, x.id, x.connection.id)
         if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
             session.requests += len(x.body.messages) or 1
 

@@ -262,7 +262,7 @@ class Core:
         if session is not None:
             if finish is not Finish.COMPLETE:
                 self._recovery.hung_up(x)
-            if self.ledger.listens_no_more(session, x.id, now) and finish is Finish.CLIENT and not session.streams:
+            if self.ledger.asks_no_more(session, x.id, now) and finish is Finish.CLIENT and not session.streams:
                 self.ending.departures.aborted.by(session, x.connection.carrier)
             if x.verb == "DELETE":
                 if finish is not Finish.COMPLETE and not x.stranger:

@@ -36,7 +36,7 @@ class Ledger:
     tally: Tally = field(default_factory=Tally)
     """What has happened to all sessions there were, counted."""
     recovered: int = 0
-    """Recoveries, of sessions that are still known."""
+    """Recoveries, also those of sessions that were found elsewhere."""
     streams: int = 0
     """Open GET streams."""
     clients_gone: int = 0
@@ -92,9 +92,12 @@ class Ledger:
         for session in connection.sessions:
             session.connections = without(session.connections, connection.id)
             session.left_at = now
+            if session.under_way:
+                session.under_way = {x: by for x, by in session.under_way.items() if by != connection.id} or None
         if connection.client:
             connection.client.connections = without(connection.client.connections, connection.id)
             connection.client.left_at = now
+            self.let_go(connection.client)
 
     def _enter(self, client: Client) -> None:
         # Never one that has a session: its end could not be seen any more. There are no more of these than sessions.
@@ -253,8 +256,16 @@ class Ledger:
         session.streams[exchange_id] = now
         session.stream_aborted_at = None
 
-    def listens_no_more(self, session: Session, exchange_id: str, now: float) -> bool:
-        """Note that a GET stream has ended; whether it was one."""
+    def asks(self, session: Session, exchange_id: str, connection_id: str) -> None:
+        """Note that a client has sent something that is to be answered."""
+        if session.under_way is None:
+            session.under_way = {}
+        session.under_way[exchange_id] = connection_id
+
+    def asks_no_more(self, session: Session, exchange_id: str, now: float) -> bool:
+        """Note that an exchange is over; whether it was a GET stream."""
+        if session.under_way and session.under_way.pop(exchange_id, "") and not session.under_way:
+            session.under_way, session.left_at = None, now
         was = session.streams.pop(exchange_id, None) is not None
         self.streams -= was
         if was:
@@ -274,12 +285,12 @@ class Ledger:
     def evict(self, session: Session) -> None:
         """Forget a session, whatever becomes of it."""
         self._unindex(session)
-        self.evicted(session)
+        if not session.over:  # of one that is, all was told when it ended
+            self.evicted(session)
 
     def _unindex(self, session: Session) -> None:
         self.sessions.pop(session.number, None)
         self.tally.states[session.state] -= 1
-        self.recovered -= session.recoveries
         self.streams -= len(session.streams)
         self._over.pop(session, None)
         self._left.pop(session, None)
@@ -293,9 +304,9 @@ class Ledger:
             place.leave(session)
         for owner in session.owners:
             owner.sessions.pop(session, None)
-            self._let_go(owner)
+            self.let_go(owner)
 
-    def _let_go(self, client: Client) -> None:
+    def let_go(self, client: Client) -> None:
         """Forget a client of which nothing is to be expected any more."""
         idle = not client.sessions and not client.connections and (client.gone or client.pid is None)
         if idle and self.clients.get(client.key) is client:

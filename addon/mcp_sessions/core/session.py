@@ -150,12 +150,14 @@ class Session:
     """Ids of earlier generations, to be deleted with the session."""
     streams: dict[str, float] = field(default_factory=dict)
     """Open GET streams: exchange id, and since when."""
+    under_way: dict[str, str] | None = None
+    """Its client's messages that are not answered yet: exchange id, and the connection it came by. None for none."""
     stream_aborted_at: float | None = None
     """When the client itself hung up its last GET stream, if it has opened none since."""
     connections: Collection[str] = ()
     """Open connections that have carried it."""
     left_at: float | None = None
-    """When the last of those was closed."""
+    """When the last of those was closed, or nothing was under way any more."""
     watched_from: float = 0.0
     """Since when its client could be observed; later than `opened` if it was found in a ledger on disk."""
     held: Held | None = None

@@ -11,6 +11,7 @@ from mitmproxy import ctx, eventsequence, exceptions, http
 
 from ..core.core import Core
 from ..core.decisions import Decision, Deliver, Hold, Reply, Resend
+from ..core.session import Session
 from ..wire import headers as h
 from ..wire.headers import HeaderMap
 from . import clock, marks, resend
@@ -65,8 +66,8 @@ class Answers:
 
     async def _resend(self, live: Live, decision: Resend) -> None:
         flow, session = live.flow, live.x.session
-        if session is not None and (written := self.effects.kept(session)) is not None:
-            await written
+        if self.in_place and session is not None:  # else nobody would notice a client that hangs up meanwhile
+            await self._kept(session)
         refused = self._keep_refused(live)
         live.refused = live.refused or refused
         flow.metadata[SENT_AGAIN] = live.x.attempts
@@ -89,10 +90,17 @@ class Answers:
             return
         live.flow.response = sent
         self.core.head(live.x, sent.status_code, HeaderMap(sent.headers.fields), clock.now())
+        if live.x.opened is not None:
+            await self._kept(live.x.opened)
         pending = self.carry_out(live, self.core.answered(live.x, await unpacked(sent), clock.now()))
         self.effects.fetch()
         if pending is not None:
             await pending
+
+    async def _kept(self, session: Session) -> None:
+        written = self.effects.kept(session)
+        if written is not None:
+            await written
 
     def _keep_refused(self, live: Live) -> http.Response:
         """Keep the refused exchange as a flow of its own, for whoever looks at the flow list or the saved file."""

@@ -80,7 +80,7 @@ class Effects:
         return len(self._waiting)
 
     def kept(self, session: Session) -> Coroutine[Any, Any, None] | None:
-        """What is awaited until a session is written down, if sessions are: who is given its id can rely on its end."""
+        """To be awaited before somebody is given a session's id: until it is written down, if sessions are."""
         memory = self._memory()
         return None if memory is None else memory.kept(session)
 

@@ -86,7 +86,11 @@ class Playback:
             {**read.clients, **live.clients},
             {**read.connections, **live.connections},
             {**read.endpoints, **live.endpoints},
-            replace(live.tally, states=read.tally.states + live.tally.states),
+            replace(
+                live.tally,
+                states=read.tally.states + live.tally.states,
+                ended=read.tally.ended + live.tally.ended,
+            ),
             read.recovered + live.recovered,
             read.streams + live.streams,
             read.clients_gone + live.clients_gone,

@@ -33,7 +33,7 @@ def due(core: Core, here: Place, sessions: Iterable[Session], failed: Callable[[
             key = key_of(session, core.fingerprints)
             if session.over and not core.ending.may_return(session):
                 told.over.append(key)
-            elif session.number not in ledger.sessions:
+            elif session.number not in ledger.sessions and not session.over:
                 told.evicted.append(key)
             else:
                 (told.used if used else told.changed).append(row_of(session, here, core.fingerprints))

@@ -131,7 +131,8 @@ class Fleet:
         left = session.standing.client is ClientSide.LEFT
         written = self._core.fingerprints.written(session.credentials)
         credentials = UNKNOWN_CREDENTIALS if written is None else written
-        return Aside(len(session.streams), len(session.connections), session.left_at, credentials, sealed, left)
+        waits = len(session.streams) + len(session.under_way or ())
+        return Aside(waits, len(session.connections), session.left_at, credentials, sealed, left)
 
     def _found(self, key: Key) -> Session | None:
         return found(key, self._core.ledger, self._core.fingerprints)

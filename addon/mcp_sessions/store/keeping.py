@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 A session that has changed is noted, and soon its row is made, with all that has changed by then: there is never more
 than one write under way, and never more to be written than there are sessions. One that is over is forgotten instead.
-Whoever is given an id waits until it stands in the store: if the proxy is killed a moment later, somebody knows of it.
+Whoever is given an id waits until it stands in the store, half a second at most: if the proxy is killed a moment later,
+somebody knows of it.
 A store that fails for a while (a `Problem` that is not final) is asked again, with what has changed meanwhile.
 
 A session that several proxies know is one's alone: that one's through which it was used last, or who holds a connection
@@ -123,6 +124,8 @@ class Keeping:
         self._wrote = asyncio.Event()
         """Set, once, when the next write is over."""
         self._opened = False
+        self._writes = False
+        """What is noted is written, sooner or later."""
         self._loaded = asyncio.Event()
         self._ended = False
         core.reporter.followers.append(self._follow)
@@ -150,14 +153,11 @@ class Keeping:
 
     async def kept(self, session: Session) -> None:
         """Wait until it is written down how a session stands, `KEPT` seconds at most, or until that fails."""
-        self._hurry.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(KEPT):
-                while self._opened and not (self._ended or self._failing) and self._is_due(session):
+                while self._writes and not self._failing and (session in self._noted or session in self._writing):
+                    self._hurry.set()
                     await self._wrote.wait()
-
-    def _is_due(self, session: Session) -> bool:
-        return session in self._noted or session in self._writing
 
     async def elsewhere(self, session: Session) -> bool:
         """Whether another proxy sees to the end of a session, or has seen to it.
@@ -209,6 +209,7 @@ class Keeping:
         while not await self._attempt(self._begin()):
             self._loaded.set()  # nobody is kept waiting for it
             await asyncio.sleep(RETRY)
+        self._writes = True
         self._loaded.set()
         if self._noted:
             self._something.set()
@@ -244,7 +245,8 @@ class Keeping:
             logger.warning(line)
 
     def _end(self) -> None:
-        self._ended = True
+        self._ended, self._writes = True, False
+        self._wrote.set()  # nobody waits in vain
         if self._follow in self._core.reporter.followers:
             self._core.reporter.followers.remove(self._follow)
         self._loaded.set()

@@ -26,7 +26,7 @@ def changes(ledger: Ledger, journal: Journal, since: int, now: float) -> dict[st
     """What has changed after that version: sessions (a page of them), their clients, rules, and the totals."""
     sessions, version, more = journal.since(since, PAGE)
     clients = {client.number: client for session in sessions if (client := session.client)}
-    counted = totals(ledger.sessions.values())
+    counted = totals(ledger)
     counted["clients"] = sum(not client.gone for client in ledger.clients.values())
     counted["violations"] = sum(broken.times for broken in journal.rules.values())
     return {

@@ -32,7 +32,7 @@ PLAIN_PERIOD = 10.0
 
 def counts(ledger: Ledger, journal: Journal) -> str:
     """The line itself."""
-    counted = totals(ledger.sessions.values())
+    counted = totals(ledger)
     clients = sum(not client.gone for client in ledger.clients.values())
     violations = sum(broken.times for broken in journal.rules.values())
     return (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..core.client import Client
 from ..core.ledger import Ledger
 from ..core.session import Session
-from ..core.states import LIVE, State
+from ..core.states import LIVE
 from ..proxy.said import Said
 from ..rules import catalogue
 from ..store.redis.overview import Held, Overview
@@ -185,12 +185,11 @@ def age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f}s"
 
 
-def totals(sessions: Iterable[Session]) -> dict[str, int]:
-    """What a status line counts: sessions that are open, streams, recoveries, sessions that have ended."""
-    counts = {"open": 0, "streams": 0, "recovered": 0, "ended": 0}
-    for session in sessions:
-        counts["open"] += session.state in LIVE
-        counts["streams"] += len(session.streams)
-        counts["recovered"] += session.recoveries
-        counts["ended"] += session.state is State.CLOSED
-    return counts
+def totals(ledger: Ledger) -> dict[str, int]:
+    """What a status line counts: sessions that are open, streams, and the recoveries and endings that there were."""
+    return {
+        "open": sum(ledger.tally.states[state] for state in LIVE),
+        "streams": ledger.streams,
+        "recovered": ledger.recovered,
+        "ended": ledger.tally.ended.total(),
+    }

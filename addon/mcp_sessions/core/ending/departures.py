@@ -85,6 +85,7 @@ class Departures:
         for session in held:
             self._find_shell(session)
             self._look(session)
+        self._ledger.let_go(client)
 
     def _find_shell(self, session: Session) -> None:
         """Have the process watched that has started all couriers of a session."""

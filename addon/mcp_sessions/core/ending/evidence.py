@@ -13,6 +13,8 @@ not aborted by its client.
 Clients that open one session after the other and use few leave the others behind while they live. A session that its
 client has left alone since it opened another one is due, whoever is seen, if the user wants that (`SUPERSEDED`).
 
+Whoever waits for an answer lives, by whatever connection, as long as that is open.
+
 Clients of one host with the same User-Agent and credentials can't be told apart, so for idleness only the session's own
 connections count, or one living client would keep the sessions of all its like for good.
 
@@ -82,7 +84,7 @@ def _aborted_since(session: Session) -> float | None:
 def _superseded_since(session: Session) -> float | None:
     """Since when its one client has another session at the endpoint, and has left this one alone."""
     client = _one_client(session)
-    if client is None or session.streams:
+    if client is None or session.streams or session.under_way:
         return None
     quiet, since, exhausted = max(session.last_used, session.watched_from), None, True
     for other in islice(reversed(client.sessions), NEWER_LIMIT):
@@ -149,7 +151,7 @@ def graces(policy: Policy) -> list[float]:
 
 def _speaking(session: Session, policy: Policy) -> tuple[Kind, ...]:
     """The kinds of evidence that count for a session as it is now."""
-    held = is_seen(session) or session.streams or session.connections
+    held = is_seen(session) or session.streams or session.connections or session.under_way
     return (() if held else KINDS[::-1]) + ((SUPERSEDED,) if policy.end_superseded else ())
 
 

@@ -180,7 +180,7 @@ class Unreachable:
     def _concerns(self, x: Exchange, problem: str) -> bool:
         if self.policy.recover == "off" or x.era is Era.STATELESS or x.attempts or x.verb not in ("GET", "POST"):
             return False
-        # With credentials that were renewed, it is in no session yet if that was brought back meanwhile.
+        # Who comes with renewed credentials for a session that was brought back is not taken for its client yet.
         known = x.session is not None or x.akin is not None
         return (known or x.is_initialize) and may_pass(problem)
 
