@@ -123,6 +123,11 @@ def test_who_has_no_session_is_forgotten_with_his_connection_or_process() -> Non
         world.disconnected(far.connection, world.now)
         world.disconnected(near.connection, world.now)
         world.dies(near)
+    for token in ("one", "two", "three"):  # behind one connection
+        peer = Peer(pid=None, host="10.0.0.9", connection="bridge", token=token)
+        world.works(world.send(request("tools/list"), peer=peer)[0])
+        assert len(world.core.ledger.clients) == 1
+    world.disconnected("bridge", world.now)
     assert not world.core.ledger.clients
     assert world.core.ledger.clients_gone == 0
 

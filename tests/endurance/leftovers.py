@@ -41,7 +41,9 @@ class Leftovers:
             "waiting calls": len(effects._waiting),
             "sessions that are not over": sum(not one.over for one in ledger.sessions.values()),
             "connections": len(ledger.connections),
-            "clients without a session": sum(not one.sessions for one in ledger.clients.values()),
+            "clients without a session": sum(
+                not one.sessions and (one.gone or one.pid is None) for one in ledger.clients.values()
+            ),
             "to be ended": addon.core.ending.left,
             **{
                 f"task {name}": count

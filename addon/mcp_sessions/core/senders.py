@@ -139,6 +139,8 @@ class Senders:
         if self._ledger.connections.get(connection.id) is connection:  # it may be closed by now
             client.connections = with_one(client.connections, connection.id)
         client.last_seen = now
+        if before is not None:
+            self._ledger.let_go(before)
 
     def _inherit(self, anonymous: Client, process: Client, connection: Connection) -> None:
         """Hand on what was booked to an address before it was known which process it is."""
