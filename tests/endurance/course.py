@@ -248,10 +248,11 @@ class Run:
         gone = {one["pid"]: one["at"] for one in self.said if one["what"] == "bye"}
         own = {one["name"] for one in self.said if one["what"] == "delete"}
         kinds = {one["pid"]: one["kind"] for one in self.said}
+        known = {one["name"] for one in self.said if one["what"] == "open"}  # not cut off before it was told
         early = [
             name
             for at, session in server.deletes
-            if (name := server.opened[session]) not in own
+            if (name := server.opened[session]) in known - own
             and kinds.get(pid := _process(name)) == "local"
             and at < gone.get(pid, float("inf"))
         ]

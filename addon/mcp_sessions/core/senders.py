@@ -173,6 +173,7 @@ class Senders:
         if not any(session in other.sessions and not other.identified for other in others):
             session.owners.pop(anonymous, None)
             anonymous.sessions.pop(session, None)
+            self._ledger.let_go(anonymous)
 
 
 def _opens(x: Exchange) -> bool:
