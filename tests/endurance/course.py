@@ -34,6 +34,8 @@ GRACE = 4
 LATE = 15
 """Seconds after its client's end, or the proxy's last start, when a session is ended too late. What was late before the
 proxy was killed is not told from what was not."""
+LOOK = 3
+"""Seconds within which a busy proxy has looked which process is behind a connection."""
 GROWTH = 1.2
 """How much more memory the last quarter may take at its highest than the first half did."""
 TROUBLE = re.compile(r"mcp: error|has crashed|Traceback|Addon error|could not be ended")
@@ -115,6 +117,7 @@ class Run:
         down, but not while the server was, for such calls are kept waiting."""
         self.started = [0.0]
         """When the proxy was started."""
+        self.killed: list[float] = []
         self.left: dict[str, Any] = {}
         """What the proxy says of itself at its end."""
         self.log: list[str] = []
@@ -215,6 +218,7 @@ class Run:
                 await asyncio.sleep(0.3)
                 await scripted.start()
             else:
+                self.killed.append(time.monotonic())
                 await proxy.kill()
                 self.log += proxy.log
                 await proxy.start()
@@ -248,7 +252,7 @@ class Run:
         gone = {one["pid"]: one["at"] for one in self.said if one["what"] == "bye"}
         own = {one["name"] for one in self.said if one["what"] == "delete"}
         kinds = {one["pid"]: one["kind"] for one in self.said}
-        known = {one["name"] for one in self.said if one["what"] == "open"}  # not cut off before it was told
+        known = {one["name"] for one in self.said if one["what"] == "open" and not self._unseen(one["at"])}
         early = [
             name
             for at, session in server.deletes
@@ -277,6 +281,13 @@ class Run:
             "MB of memory, first half and last quarter": memory,
         }
         return found
+
+    def _unseen(self, at: float) -> bool:
+        """Whether the proxy was killed so soon after that time that it may not have looked whose connection that was.
+
+        Its successor knows of such a session by an address alone, and goes by evidence.
+        """
+        return any(killed - LOOK < at < killed for killed in self.killed)
 
     def _due(self, gone: dict[int, float], name: str, at: float) -> float:
         """Since when, at that time, the session of a client of that name was to be ended."""
