@@ -17,7 +17,7 @@ from core.driver import FakeProcess
 from core.world import DELETE, Peer, World, initialized, outcome
 from mcp_sessions.core.decisions import Decision, Deliver, Forward, Hold, Outcome, Reply, Resend, Send
 from mcp_sessions.core.ending import evidence
-from mcp_sessions.core.ending.deletions import Deletion
+from mcp_sessions.core.ending.deletions import MOST, Deletion
 from mcp_sessions.core.ending.departures import GRACE
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.attempts import Attempt
@@ -405,6 +405,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert self.session in self.world.core._recovery.attempts
         else:
             assert self.session not in self.world.core._recovery.attempts
+        assert len(self.world.deleting) <= MOST
 
     @invariant()
     def the_counts_are_right(self) -> None:

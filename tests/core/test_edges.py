@@ -191,6 +191,7 @@ def test_a_living_process_is_not_pushed_out_by_strangers() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("timed")
 def test_many_connections_of_one_client_cost_no_more_than_few() -> None:
     world = World()
     took = []

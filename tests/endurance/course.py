@@ -118,6 +118,7 @@ class Run:
         self.started = [0.0]
         """When the proxy was started."""
         self.killed: list[float] = []
+        """When it was killed."""
         self.left: dict[str, Any] = {}
         """What the proxy says of itself at its end."""
         self.log: list[str] = []
@@ -218,7 +219,7 @@ class Run:
                 await asyncio.sleep(0.3)
                 await scripted.start()
             else:
-                self.killed.append(time.monotonic())
+                self.killed.append(began)
                 await proxy.kill()
                 self.log += proxy.log
                 await proxy.start()

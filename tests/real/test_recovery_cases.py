@@ -328,14 +328,10 @@ async def test_nothing_is_sent_again_for_a_client_that_hung_up(
 
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 async def test_a_second_answer_that_breaks_off_breaks_nothing_else(
-    http2: bool, scripted: StartScripted, mitmdump: StartProxy, raw_client: StartRaw
+    http2: bool, scripted: StartScripted, between_tls: StartBetween
 ) -> None:
     mini = MiniMcp()
-    server = await scripted(mini, tls=http2)
-    mode = f"reverse:https://127.0.0.1:{server.port}" if http2 else None
-    proxy = await mitmdump(None if http2 else server.port, mode=mode, options={"ssl_insecure": "true"})
-    url = f"https://127.0.0.1:{proxy.port}/mcp" if http2 else proxy.url
-    client = await raw_client(url, verify=False, http2=http2)
+    proxy, client = await between_tls(await scripted(mini, tls=True), "reverse", http2=http2)
     await client.handshake()
     mini.forget()
     told = event({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})

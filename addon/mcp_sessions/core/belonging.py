@@ -82,10 +82,11 @@ class Belonging:
             session.fields = carried
             self._say_left_out(x)
         session.url = x.url
-        if x.verb == "POST" and x.session is session and not x.finished_at:
-            ledger.asks(session, x.id, x.connection.id)
-        if x.verb == "POST" and not x.is_initialize and x.method != "notifications/initialized":
-            session.requests += len(x.body.messages) or 1
+        if x.verb == "POST":
+            if x.session is session and not x.finished_at:
+                ledger.asks(session, x.id, x.connection.id)
+            if not x.is_initialize and x.method != "notifications/initialized":
+                session.requests += len(x.body.messages) or 1
 
     def _say_left_out(self, x: Exchange) -> None:
         """A request has more headers than are kept: said once."""

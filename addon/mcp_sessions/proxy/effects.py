@@ -52,7 +52,7 @@ class Memory(Protocol):
     async def elsewhere(self, session: Session) -> bool:
         """Whether another proxy sees to the end of a session."""
 
-    def kept(self, session: Session) -> Coroutine[Any, Any, None]:
+    async def kept(self, session: Session) -> None:
         """Wait, shortly, until it is written down how a session stands."""
 
 

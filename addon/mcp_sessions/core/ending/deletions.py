@@ -13,7 +13,8 @@ from ..session import Session
 from ..states import DELETE, DeleteState, DeleteTrigger, Reason
 
 AT_ONCE = 4
-"""More would not end a thousand sessions sooner, for one event loop does it all, but make live calls wait longer."""
+"""DELETEs that are sent as soon as there are any. More would not end a thousand sessions sooner where answers come at
+once, for one event loop does it all, but make live calls wait longer."""
 
 GAP = 0.005
 """Seconds that are left to live traffic after each answered DELETE while others wait."""
