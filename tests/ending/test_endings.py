@@ -381,13 +381,27 @@ def test_to_be_refused_leaves_no_trace() -> None:
 def test_a_request_of_a_process_that_was_gone_before_anybody_looked() -> None:
     world = Clients()
     session = world.opens("one-session", ONE)
-    world.gets(world.asks("POST", None, session="one-session", conn="late", late=True))
+    asked = world.asks("POST", None, session="one-session", conn="late", late=True)
     late = world.disconnected("late", world.now)
     assert late is not None
+    world.core.finished(asked, Finish.CLIENT, world.now)
     assert [owner.label for owner in session.owners] == ["one[11]", "10.0.0.9"]
     world.identify(late, None, world.now, vanished=True)
     assert [owner.label for owner in session.owners] == ["one[11]"]
     assert world.ends(ONE) == ["one-session"]
+
+
+def test_a_request_of_somebody_who_had_its_answer_before_anybody_looked() -> None:
+    """Whoever that is may live, and another process than those that are known."""
+    world = Clients()
+    session = world.opens("one-session", ONE)
+    world.gets(world.asks("POST", None, session="one-session", conn="late", late=True))
+    late = world.disconnected("late", world.now)
+    assert late is not None
+    world.identify(late, None, world.now, vanished=True)
+    assert [owner.label for owner in session.owners] == ["one[11]", "10.0.0.9"]
+    assert world.ends(ONE) == []
+    assert state(session) == State.OPEN
 
 
 def test_a_stranger_beside_a_process_keeps_its_own_claim() -> None:

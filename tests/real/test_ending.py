@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from harness.environments import PEERS
 from harness.mini_mcp import MiniMcp, Rule
+from harness.proxy import ADDON
 from harness.session_client import SessionClient
 
 pytestmark = pytest.mark.real
@@ -129,6 +131,23 @@ async def test_a_restarted_client_keeps_its_session(scripted, mitmdump, client_o
     assert (await second.do("call x")).startswith("200")
     await first.process.kill()
     await proxy.wait_log(r"client gone")
+    assert (await second.do("call y")).startswith("200")
+    assert not deletes(server)
+    await second.process.kill()
+    await deleted(server, session)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_has_an_answer_is_known_however_long_that_takes(stream, scripted, mitmdump, client_of, tmp_path):
+    """Its connection is closed at once, and then nobody could say any more that somebody else lives."""
+    server = await scripted(MiniMcp(stream=stream))
+    proxy = await mitmdump(server.port, script=[ADDON, PEERS / "slow_look.py"])
+    first = await client_of(proxy.url, file=tmp_path / "session")
+    session = await first.open()
+    second = await client_of(proxy.url, file=tmp_path / "session")
+    assert (await second.do("call x")).startswith("200")
+    await first.process.kill()
+    await proxy.wait_log("client gone")
     assert (await second.do("call y")).startswith("200")
     assert not deletes(server)
     await second.process.kill()

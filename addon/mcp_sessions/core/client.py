@@ -127,6 +127,8 @@ class Connection:
     """Whether the question which process it is has been answered, be it with none."""
     vanished: bool = False
     """Whether it was closed before anybody could look."""
+    answered: bool = False
+    """Whether its client was given an answer over it."""
     carrier: Client | None = None
     """The process behind it, if that passes on what others send."""
     shared: bool = False

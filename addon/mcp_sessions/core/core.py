@@ -256,7 +256,7 @@ class Core:
         """An exchange is over, one way or another."""
         self._at(now)
         x.finish, x.finished_at = finish, now
-        x.connection.last_active = now
+        x.connection.last_active, x.connection.answered = now, x.connection.answered or x.delivered
         session = x.session
         self._unreachable.over(x)
         if session is not None:

@@ -126,6 +126,11 @@ class Exchange:
         return self.method == LISTEN and self.ok
 
     @property
+    def delivered(self) -> bool:
+        """Whether its client was given an answer, or the beginning of one; known when it is over."""
+        return self.finish is Finish.COMPLETE or self.events > 0
+
+    @property
     def what(self) -> str:
         """The request in two words: `tools/call echo`, `GET stream`, `DELETE session`."""
         return in_two_words(self.verb, self.body)

@@ -41,6 +41,13 @@ class Senders:
         recall = strange and x.presented is not None and len(x.presented) <= ID_LIMIT
         return Ask(identity, recall) if identity or recall else None
 
+    def doubts(self, x: Exchange) -> bool:
+        """Whether it is to be found out who sent a request before its answer goes on.
+
+        Who has its answer may be gone before one can look, and would not be missed when the others in its session end.
+        """
+        return not x.connection.identified and x.session is not None and not x.stranger
+
     def wonders(self, process: ProcessLike) -> bool:
         """Whether it is to be found out of a process if others are connected to it."""
         client = self._ledger.clients.get(ClientKey(pid=process.pid, started=process.started))
@@ -159,8 +166,8 @@ class Senders:
         if client is None or client.is_process:
             return
         for session in connection.sessions:
-            # Gone before one could look: it was most likely a process that is known to use the session anyway.
-            if vanished and any(owner.is_process for owner in session.owners):
+            # Gone before one could look, and before an answer: whoever it was, the end of those who are known counts.
+            if vanished and not connection.answered and any(owner.is_process for owner in session.owners):
                 self._disclaim(session, client, connection)
             else:
                 vouch(session, client)

@@ -10,13 +10,11 @@ from ..core.core import Core
 from ..core.session import Endpoint
 from . import clock
 from .flows import Live
-from .identification import Identifying
+from .identification import PATIENCE, Identifying
 from .tasks import Tasks
 
 RECALL_PATIENCE = 1.0
 """Seconds that a request may wait for the ledger's store."""
-IDENTIFY_PATIENCE = 1.0
-"""Seconds that a handshake is kept back, at most, until it is known which process it comes from."""
 
 type Answering = Coroutine[Any, Any, None] | None
 """What is left to be awaited before a request goes out, if anything."""
@@ -59,7 +57,7 @@ class Arriving:
         if memory is not None:
             return self._recalled(core, live, memory, look_up)
         if ask.identity and look_up is not None:
-            return self._after({look_up}, IDENTIFY_PATIENCE, live)
+            return self._after({look_up}, PATIENCE, live)
         return self._go_on(live)
 
     async def _recalled(self, core: Core, live: Live, memory: Memory, look_up: asyncio.Task[None] | None) -> None:

@@ -85,6 +85,7 @@ class Exchanges:
         self.in_use = InUse(self.live)
         self.answers = Answers(core, effects, own, tasks, self._over)
         self._effects = effects
+        self._identifying = identifying
         self._onlookers = onlookers
         own.told = onlookers.sent
         self._streamed: WeakSet[http.HTTPFlow] = WeakSet()
@@ -220,7 +221,9 @@ class Exchanges:
             marks.annotate(flow, x)
             response.stream = live.reader
             self._effects.fetch()
-        return None if x.opened is None else self._effects.kept(x.opened)
+        if x.opened is not None:
+            return self._effects.kept(x.opened)
+        return self._identifying.known(x.connection.id) if self.core.senders.doubts(x) else None
 
     def _showing(self, live: Live) -> Callable[[], None] | None:
         """What is to be called when a stream moves on, so that those who look at it see it."""

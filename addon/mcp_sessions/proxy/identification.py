@@ -16,6 +16,9 @@ from .tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 1.0
+"""Seconds that a request, or an answer, is kept back, at most, until it is known which process sent it."""
+
 LAST_CLOSING = 0.05
 """Seconds within which the connections of a process that has ended are seen to close, unless another one holds them."""
 
@@ -76,6 +79,10 @@ class Identifying:
             task = self._under_way[connection_id] = self._tasks.start(self._look_up(connection_id))
             task.add_done_callback(lambda _: self._under_way.pop(connection_id, None))
         return task
+
+    async def known(self, connection_id: str) -> None:
+        """Wait, shortly, until it is known who is behind a connection."""
+        await asyncio.wait({self.identify(connection_id)}, timeout=PATIENCE)
 
     def disconnected(self, connection: Connection) -> None:
         """A connection was closed: perhaps because its process is ending."""
