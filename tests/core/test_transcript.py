@@ -6,31 +6,16 @@ writes the file anew, `REWRITE=1 uv run pytest tests/core/test_transcript.py`, a
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from core.driver import FakeProcess
-from core.test_fleet import REMOTE, Fleet, news
-from core.world import LATEST, Headers, Peer, initialized, outcome, request
+from core.scribe import Scribe, Story, is_as_written
+from core.test_fleet import REMOTE, news
+from core.world import LATEST, Peer, initialized, outcome, request
 from mcp_sessions.core.client import Client, ClientKey
-from mcp_sessions.core.decisions import (
-    Conclude,
-    Consult,
-    Counsel,
-    Decision,
-    Effect,
-    Head,
-    Matter,
-    Outcome,
-    Release,
-    Send,
-    Watch,
-)
+from mcp_sessions.core.decisions import Counsel, Matter, Outcome
 from mcp_sessions.core.exchange import Exchange, Finish
-from mcp_sessions.core.records import AnyRecord
 from mcp_sessions.core.session import ID_LIMIT, Endpoint, Session
 from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide
 from mcp_sessions.options import Settings
@@ -39,89 +24,6 @@ from mcp_sessions.wire.headers import HeaderMap
 FILE = Path(__file__).with_name("transcript.txt")
 ID = "s-one-two-three-four"
 OTHER = Peer(pid=2, connection="c2")
-SSE = {"content-type": "text/event-stream"}
-
-
-class Scribe(Fleet):
-    """Writes everything down. Other proxies come in only where a story has them."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.sharing.on = False
-        self.text: list[str] = []
-        self.seen: dict[Session, None] = {}
-        self.reporter.sink = self._tell
-        self.reporter.followers.append(lambda session: self.seen.setdefault(session))
-        given = self.core.effects
-
-        def effects() -> Sequence[Effect]:
-            found = given()
-            self.text += map(self._effect, found)
-            return found
-
-        self.core.effects = effects  # type: ignore[method-assign]
-
-    def _tell(self, record: AnyRecord) -> None:
-        self.told.append(record)
-        self.text.append(f"{record.at - 1000:9.3f} {record.weight} {record.flow or '-'} {record.line()}")
-
-    def _effect(self, effect: Effect) -> str:
-        match effect:
-            case Send(made):
-                carried = ", ".join(name.decode() for name, _ in made.carried)
-                unless = ", unless elsewhere" if made.unless_elsewhere else ""
-                return (
-                    f"      -> {made.verb} {made.what} {made.url} within {made.patience:.3f} s{unless}; "
-                    f"{dict(made.headers)}; {carried}; {made.content.decode()}"
-                )
-            case Release(exchange, decision):
-                return f"      => {exchange.id} {decision}"
-            case Consult(matter, session, _, patience):
-                return f"      ?? {matter} {session.label} within {patience:.3f} s"
-            case Conclude(session, problem):
-                return f"      !! {session.label} concluded: {problem or 'done'}"
-            case Watch(process):
-                return f"      -- watch {process.pid}"
-
-    def request(self, verb: str, url: str, endpoint: Endpoint, *more: Any) -> tuple[Exchange, Decision]:
-        x, decision = super().request(verb, url, endpoint, *more)
-        self.text.append(f"      {x.id} {x.what} by {x.client.label}: {decision}")
-        return x, decision
-
-    def head(self, x: Exchange, status: int, headers: HeaderMap, now: float) -> Head:
-        found = super().head(x, status, headers, now)
-        if found != Head():
-            self.text.append(f"      {x.id} {status}: {found}")
-        return found
-
-    def answered(self, x: Exchange, content: bytes | None, now: float) -> Decision:
-        decision = super().answered(x, content, now)
-        self.text.append(f"      {x.id} {x.status} {x.verdict or 'fine'}: {decision}")
-        return decision
-
-    def stream(self, x: Exchange, status: int = 200, **headers: str) -> Head:
-        shown: Headers = {**SSE, **headers}
-        fields = tuple((name.replace("_", "-").encode(), (value or "").encode()) for name, value in shown.items())
-        return self.head(x, status, HeaderMap(fields), self._next())
-
-    def histories(self) -> list[str]:
-        found = []
-        for session in self.seen:
-            facts = f"{session.state}, {session.outcome}, {session.reason}, ended by {session.ended_by or 'nobody'}"
-            found.append(f"      history of {session.label}, {session.url}, {session.revision}: {facts}")
-            found += [f"{one.at - 1000:9.3f} {one.what}: {one.detail} ({one.state})" for one in session.history]
-            held = session.held
-            found += [f"      holds {held.level}, {[*held.subscriptions]}, {held.full}"] if held else []
-            times = [session.opened, session.last_used, session.left_at, session.stream_aborted_at]
-            found.append(
-                f"      {[time and round(time - 1000, 3) for time in times]} {session.requests} {session.answered}"
-            )
-            owners = {owner.label: round(at - 1000, 3) for owner, at in session.owners.items()}
-            found.append(f"      {owners} {session.recoveries} {session.generation} {session.replaced}")
-        tally = self.core.ledger.tally
-        for name in ("states", "found", "lost", "not_recovered", "ended", "stuck", "deletes", "held"):
-            found += [f"      {name}: {dict(+getattr(tally, name))}"] if +getattr(tally, name) else []
-        return found
 
 
 # The stories
@@ -397,7 +299,7 @@ def what_breaks_off(world: Scribe) -> None:
     world.wait(60)
 
 
-STORIES: tuple[Callable[[Scribe], None], ...] = (
+STORIES: tuple[Story, ...] = (
     a_session_that_its_client_ends,
     a_session_that_is_lost_with_all_that_it_held,
     a_server_that_refuses_every_handshake,
@@ -414,17 +316,5 @@ STORIES: tuple[Callable[[Scribe], None], ...] = (
 )
 
 
-def transcript() -> str:
-    found = []
-    for story in STORIES:
-        world = Scribe(judged=False)
-        story(world)
-        found += [f"# {story.__name__.replace('_', ' ')}", *world.text, *world.histories(), ""]
-    return "\n".join(found)
-
-
 def test_every_word() -> None:
-    now = transcript()
-    if os.environ.get("REWRITE"):
-        FILE.write_text(now, "utf-8")
-    assert now.split("\n") == FILE.read_text("utf-8").split("\n")
+    assert is_as_written(FILE, STORIES)

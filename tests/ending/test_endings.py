@@ -158,6 +158,19 @@ def test_who_went_to_another_proxy_is_left_to_that() -> None:
     assert world.session("one-session") is not session
 
 
+def test_what_is_left_to_another_proxy_is_left_once() -> None:
+    world = Clients(mcp_end_after_idle=30)
+    for connection in ("c-None", "another"):  # it came back before the first DELETE was answered
+        world.asks("POST", session="one-session", conn=connection) if world.sends else world.opens("one-session")
+        world.disconnected(connection, world.now)
+        world.wait(31)
+    assert len(world.deleting) == 2
+    for _ in range(2):
+        world.delete_not_sent()
+    assert world.whats().count("left to another proxy") == 1
+    assert not any(world.core.ledger.tally.states.values())
+
+
 def test_who_comes_back_while_it_is_asked_for_has_it() -> None:
     world = Clients(mcp_end_after_idle=30)
     session = world.opens("one-session")

@@ -161,7 +161,8 @@ class Asking:
         final = deletion.final and deletion.server_id == session.server_id
         if outcome.elsewhere:
             deletion.fire(DeleteTrigger.ELSEWHERE)
-            if final and session.standing.server is ServerSide.DELETING:  # nobody has used it here meanwhile
+            deleting = session.standing.server is ServerSide.DELETING  # nobody has used it here meanwhile
+            if final and deleting and session.number in self._ledger.sessions:
                 self._reporter.change(session, "left to another proxy", "it was used there")
                 self._ledger.evict(session)
             return
