@@ -194,10 +194,10 @@ CLIENTS = int(os.environ.get("MCP_CLIENTS", "60"))
 LOOKED_AT = pytest.mark.slow_turns("mitmproxy's own objects of so many connections are looked at for garbage")
 
 
-@pytest.mark.parametrize("", [pytest.param(marks=[LOOKED_AT] if CLIENTS > 100 else [])])
+@LOOKED_AT
 async def test_many_clients_die_at_once(scripted, mitmdump, started) -> None:
     """`MCP_CLIENTS=1000` has a thousand of them."""
-    mini = MiniMcp()
+    mini = MiniMcp(names="{:08d}-one-of-many-sessions".format)
     server = await scripted(mini)
     # Who dies within its handshake is not known for a client: of those evidence decides.
     proxy = await mitmdump(server.port, options={"mcp_end_after_idle": 3})
@@ -213,10 +213,10 @@ async def test_many_clients_die_at_once(scripted, mitmdump, started) -> None:
         child.kill()
     died, count = time.monotonic(), len(mini.sessions)
     async with asyncio.timeout(30 + CLIENTS / 5):
-        # If mitmproxy has not seen the answer to `initialize` when its client dies, nobody knows the session's id.
-        while mini.sessions.keys() & mini.ready:  # noqa: ASYNC110
+        while {one[:8] for one in mini.sessions} & {line.split()[3] for line in proxy.logged(r"session \d{8} opened")}:
             await asyncio.sleep(0.05)
-    assert len(mini.sessions) <= CLIENTS / 20
+    # If mitmproxy has not seen the answer to `initialize` when its client dies, nobody knows the session's id.
+    assert len(mini.sessions) <= CLIENTS / 6
     print(f"{CLIENTS} clients that die at once: {count} sessions were ended within {time.monotonic() - died:.1f} s")
     assert max(Counter(mini.ended).values()) == 1
 

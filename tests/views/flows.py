@@ -45,10 +45,10 @@ async def pass_through(addon: McpSessions, flow: http.HTTPFlow, message: object,
     if pending is not None:
         await pending
     answer(flow, message, 200, **more)
-    addon.responseheaders(flow)
-    pending = addon.response(flow)
-    if pending is not None:
-        await pending
+    for hook in (addon.responseheaders, addon.response):
+        pending = hook(flow)
+        if pending is not None:
+            await pending
     if flow.client_conn.id in addon.core.ledger.connections:
         await addon.identifying.identify(flow.client_conn.id)  # what is said of it waits for that
     return flow

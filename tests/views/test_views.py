@@ -50,7 +50,9 @@ async def test_a_view_more_is_an_entry_more(monkeypatch: pytest.MonkeyPatch) -> 
         flow = post(CALL, "7f3a9c1e5b2d4680aa")
         assert addon.request(flow) is None
         flow.response = http.Response.make(200, b"", {"content-type": "text/event-stream"})
-        addon.responseheaders(flow)
+        pending = addon.responseheaders(flow)
+        if pending is not None:  # it is not known yet whose this connection is
+            await pending
         assert callable(flow.response.stream)
         flow.response.stream(b"data: 1\n\n")
         addon.error(flow)
