@@ -13,6 +13,7 @@ from mcp_sessions.core.client import Client
 from mcp_sessions.core.decisions import Conclude, Consult, Decision, Effect, Head, Release, Send, Watch
 from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.records import AnyRecord
+from mcp_sessions.core.reporter import Episode, Over, Recovery
 from mcp_sessions.core.session import Endpoint, Session
 from mcp_sessions.wire.headers import HeaderMap
 
@@ -30,6 +31,7 @@ class Scribe(Fleet):
         self.due: float | None = None
         self.reporter.sink = self._tell
         self.reporter.followers.append(lambda session: self.seen.setdefault(session))
+        self.reporter.listeners.append(self._happened)
         given = self.core.effects
 
         def effects() -> Sequence[Effect]:
@@ -50,6 +52,14 @@ class Scribe(Fleet):
     def _tell(self, record: AnyRecord) -> None:
         self.told.append(record)
         self.text.append(f"{record.at - 1000:9.3f} {record.weight} {record.flow or '-'} {record.line()}")
+
+    def _happened(self, episode: Episode, now: float) -> None:
+        match episode:
+            case Recovery(session, x, since, failure):
+                told = f"{session.label} for {x.id if x else 'the user'} since {since - 1000:.3f}: {failure}"
+            case Over(session):
+                told = f"{session.label} is over"
+        self.text.append(f"{now - 1000:9.3f} ## {told}")
 
     def _effect(self, effect: Effect) -> str:
         match effect:

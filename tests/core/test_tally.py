@@ -124,3 +124,11 @@ def test_a_spread() -> None:
     for seconds in (0.5, 1, 1.5, 99):
         spread.add(seconds)
     assert (spread.up_to(), spread.count, spread.total) == ([(1, 2), (2, 3), (float("inf"), 4)], 4, 102)
+
+
+def test_between_which_bounds_times_are_counted() -> None:
+    """Dashboards are made for these: whoever changes one breaks theirs."""
+    recoveries = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+    exits = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10, 60)
+    assert (Tally().recovery.bounds, Tally().exit.bounds) == (recoveries, exits)
+    assert [bound for bound, _ in Tally().exit.up_to()] == [*exits, float("inf")]

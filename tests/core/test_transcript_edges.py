@@ -20,6 +20,7 @@ from mcp_sessions.core.client import Client, ClientKey
 from mcp_sessions.core.decisions import Counsel, Matter, Outcome
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.core.recovery.server_state import Held
+from mcp_sessions.core.recovery.unreachable import Patience
 from mcp_sessions.core.session import ID_LIMIT, Endpoint, Session
 from mcp_sessions.core.states import STANDINGS, ClientSide, Reason, ServerSide, Why
 from mcp_sessions.options import Settings
@@ -304,7 +305,8 @@ def a_list_without_end_and_one_that_cannot_be_read(world: Scribe) -> None:
         world.answer(world.send(request(method), session=ID)[0], 200, {"jsonrpc": "2.0", "id": 1, "result": result})
     world.lose(world.call(ID)[0])
     (opening,) = world.take("initialize")
-    world.sent(opening, outcome(200, initialized("own", {}), session=NEW), world._next())
+    other = {"tools": {"listChanged": True}, "prompts": {"listChanged": True}}
+    world.sent(opening, outcome(200, initialized("own", other), session=NEW), world._next())
     world.sent(world.take("notifications/initialized")[0], Outcome(problem="no answer within 5 s"), world._next())
     for number in range(25):
         for send in world.take("tools/list"):
@@ -523,6 +525,81 @@ def what_others_have_seen(world: Scribe) -> None:
     world.delete_not_sent() if world.sends[-1].request.unless_elsewhere else world.delete_answered(200)
 
 
+def what_others_have_done(world: Scribe) -> None:
+    session = world.open(ID, peer=FAR)
+    world.disconnected(FAR.connection, world._next())
+    world.sharing.on = True
+    world.lose(world.call(ID, peer=FAR)[0])
+    world.advised(Matter.HANDSHAKE, Counsel(problem="not now"))
+    world.hears(session, Counsel(news=news("theirs", 1, left_at=world.now - 5, stream_aborted_at=world.now - 5)))
+    world.hears(session, Counsel(news=news("theirs", 1, left_at=world.now + 5, stream_aborted_at=world.now + 5)))
+    world.hears(session, Counsel(news=news("theirs", 1, left_at=None, stream_aborted_at=None)))
+    world.hears(session, Counsel(over=session.last_used - 1))
+    world.lose(world.call(ID, peer=FAR)[0])
+    world.core.interrupted(world._next())
+    world.advised(Matter.HANDSHAKE, Counsel(granted=True))
+    world.hears(session, Counsel(over=world.now + 9))
+    for name, counsel in (
+        ("second-session", Counsel(news=news("other", 2))),
+        ("third-session", Counsel(granted=True, news=news("other", 2))),
+        ("fourth-session", Counsel(alone=True)),
+    ):
+        session = world.open(name, peer=FAR)
+        x, _ = world.call(name, peer=FAR)
+        world.lose(x)
+        world.advised(Matter.HANDSHAKE, Counsel(granted=True))
+        world.shake(session, f"own-of-{name}")
+        world.advised(Matter.COMMIT, counsel)
+        world.works(x)
+
+
+def who_is_served_by_the_session_as_it_was(world: Scribe) -> None:
+    refused = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "Session not found"}}
+    session = world.open(ID)
+    x, _ = world.send(request("ping"), session=ID)
+    world.answer(x, 404, refused)
+    world.shake(session, NEW)
+    world.answer(x, 404, refused)
+    x, _ = world.send(request("ping"), session=ID)
+    world.works(world.call(ID)[0])
+    world.answer(x, 404, refused)
+    x, _ = world.send(request("initialize", OPEN), session=ID, headers=ANEW)
+    world.answer(x, 404, b"")
+    world.answer(x, 404, b"")
+
+
+def a_server_that_is_down_for_too_many(world: Scribe) -> None:
+    world.core._unreachable.patience = Patience(steps=(1.0, 2.0), per_session=2, overall=3)
+    world.open(ID)
+    world.open("another-session", peer=OTHER)
+
+    def refused(x: Exchange, problem: str = "[Errno 111]\nConnect call failed") -> Exchange:
+        world.text.append(f"      {x.id} refused: {world.core.unreachable(x, problem, world._next())}")
+        world.fetch()
+        return x
+
+    batch = [request("ping", id="a"), {"jsonrpc": "2.0", "method": "notifications/x"}, request("ping", id=2)]
+    first = refused(world.send(batch, session=ID)[0])
+    refused(world.send({"jsonrpc": "2.0", "method": "notifications/x"}, session=ID)[0])
+    refused(world.send([{"jsonrpc": "2.0", "method": "notifications/x"}], session=ID)[0])
+    refused(world.send(request("initialize", OPEN), headers=ANEW)[0])
+    refused(world.call("another-session", peer=OTHER)[0])
+    world.wait(1)
+    refused(first, "no such problem")
+    world.wait(40)
+    for release in world.released():
+        if "502" not in str(release.decision):
+            refused(release.exchange)
+    refused(refused(world.call(ID)[0]))
+    gone = refused(world.call(ID)[0])
+    refused(world.call(ID)[0])
+    refused(world.call("another-session", peer=OTHER)[0])
+    world.finish(gone, Finish.CLIENT)
+    late = refused(world.call(ID)[0])
+    world.text.append(f"      {world.core.reached(late, world._next())}")
+    world.fetch()
+
+
 STORIES: tuple[Story, ...] = (
     ids_that_are_too_long,
     a_session_that_is_opened_twice,
@@ -548,6 +625,9 @@ STORIES: tuple[Story, ...] = (
     couriers_of_two_shells,
     sessions_of_an_earlier_run,
     what_others_have_seen,
+    what_others_have_done,
+    who_is_served_by_the_session_as_it_was,
+    a_server_that_is_down_for_too_many,
 )
 
 
