@@ -58,9 +58,10 @@ def _tried(python: str, base: str, version: str) -> tuple[str, bool]:
         shutil.rmtree(home, ignore_errors=True)
         home.parent.mkdir(exist_ok=True)
         _run("uv", "venv", "--quiet", "--python", base, str(home))
-        # What the package asks for is overruled: that is what is tried here.
+        # What the package asks for is overruled: that is what is tried here. So is mitmproxy's wish for the latest
+        # certificates, which a registry may not have yet, and which nothing here looks at.
         override = home / "override.txt"
-        override.write_text(f"mitmproxy=={version}\n")
+        override.write_text(f"mitmproxy=={version}\ncertifi\n")
         made = _run(
             *("uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(interpreter)),
             *("--override", str(override), "--group", "dev", "--editable", str(REPOSITORY)),

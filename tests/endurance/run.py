@@ -20,6 +20,8 @@ if __name__ == "__main__":
     parser.add_argument("--log", type=Path, help="folder for what the proxy logs, and the file of mcp_log")
     asked = vars(parser.parse_args())
     folder: Path | None = asked.pop("log")
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     run = Run(Course(**asked), **({"mcp_log": folder / "mcp.jsonl"} if folder else {}))
     found = asyncio.run(run.run())
     if folder:
