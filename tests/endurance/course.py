@@ -197,8 +197,9 @@ class Run:
                     spawned[kind] += lacking
                     seed = chance.randrange(1 << 30)
                     await farm.write(f"spawn {kind} {host} {port} {lacking} {seed} {course.life}")
-            with suppress(psutil.Error):
-                self.memory.append(psutil.Process(proxy.pid).memory_info().rss)
+            if proxy.process.running:  # it may be about to be started again
+                with suppress(psutil.Error):
+                    self.memory.append(psutil.Process(proxy.pid).memory_info().rss)
             await asyncio.sleep(0.5)
         async with asyncio.timeout(60 + course.life * 2):
             while sum(one["what"] == "bye" for one in self.said) < spawned.total():  # noqa: ASYNC110  # pipes
