@@ -13,7 +13,10 @@ from core.test_unreachable import REFUSED, Down, answered
 from core.world import Peer, World, fields, initialized, outcome, request
 from mcp_sessions.core.client import Client, ClientKey
 from mcp_sessions.core.decisions import HOLD, PASS, Counsel, Deliver, Forward, Matter, Outcome
+from mcp_sessions.core.ending import asking, deletions
+from mcp_sessions.core.ending.deletions import LIMIT
 from mcp_sessions.core.exchange import Finish
+from mcp_sessions.core.records import Weight
 from mcp_sessions.core.recovery.limits import Limits
 from mcp_sessions.core.recovery.unreachable import Patience
 from mcp_sessions.core.session import Session
@@ -246,6 +249,7 @@ def test_sessions_of_one_id_are_told_apart_by_whose_they_are() -> None:
     one, other = (of_an_earlier_run(ClientSide.USING, whose=whose) for whose in (ONE, OTHER))
     assert world.core.adopt([one, other], [], world.now) == [one, other]
     assert [*world.core.ledger.sessions.values()] == [one, other]
+    assert world.core.ledger.find(one.endpoint, ID) is one, "the first is found by the id alone"
     assert world.core.ledger.tally.found.total() == 2
     assert all(session in world.core.ending.evidence for session in (one, other))
 
@@ -317,3 +321,35 @@ def test_a_proxy_that_may_ask_again_has_it_granted_once() -> None:
     world.wait(0.5)
     world.advised(Matter.DELETE, GRANTED)
     assert world.deleting == [world.core.ledger.named("the-id")[0].server_id]
+
+
+def test_what_cannot_even_wait_is_said_with_how_many_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deletions, "LIMIT", 0)
+    world = World()
+    world.open(ID)
+    world.dies(Peer())
+    assert (world.lines()[-1], world.told[-1].weight) == (
+        f"mcp: session s-one- not ended client=client[1] http://server:80/mcp {LIMIT} others wait for it",
+        Weight.ERROR,
+    )
+
+
+def test_deletes_for_a_server_that_asks_to_be_left_alone_are_put_off_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "AT_ONCE", 2)
+    world = World()
+    session = world.open(ID)
+    for n in range(7):
+        world.core.ending.asking.discard(session, f"old-{n}")
+    place = world.core.ledger.place(session.endpoint, world.now)
+    place.not_before = world.now + 5
+    queue = world.core.ending.asking.queue
+    left = []
+    for _ in range(5):
+        world.fetch()
+        left.append(len(queue._queue))
+    assert left == [5, 3, 1, 0, 0]
+    assert (queue.next_timer, len(queue), queue.under_way) == (place.not_before, 7, 0)
+    world.wait(5.1)
+    assert len(world.deleting) == 7

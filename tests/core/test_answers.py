@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from core.world import ENDPOINT
+from core.world import ENDPOINT, LATEST, World, initialized, request
 from mcp_sessions.core.client import Connection
+from mcp_sessions.core.decisions import HOLD, Decision, Deliver, Reply, Resend
 from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.recovery import wording
 from mcp_sessions.core.recovery.own_id import PLAIN_LIMIT, WINDOW, accepted, answers, grants, may_answer
-from mcp_sessions.core.recovery.replay import Treatment, treatment
+from mcp_sessions.core.recovery.replay import Treatment, anew, outcome_for, treatment
 from mcp_sessions.core.recovery.server_state import Held
-from mcp_sessions.core.session import Session
+from mcp_sessions.core.session import PARAMETERS_LIMIT, Session
+from mcp_sessions.core.states import STANDINGS, ClientSide, ServerSide
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import BATCH_LIMIT, UNREAD, Body, Message, parse
 
@@ -259,3 +261,101 @@ def test_what_may_do_harm_is_sent_again_only_if_it_was_not_processed() -> None:
     ):
         assert treatment(tool(name, cut=cut), policy, unprocessed=unprocessed) is what
     assert treatment(tool("harm")) is Treatment.RESEND, "as a rule it was not processed"
+
+
+def test_a_large_answer_is_looked_at_where_its_id_may_be() -> None:
+    large = (
+        b"[" + json.dumps(error(99)).encode() + b" " * 5_000 + b"," + json.dumps(error(7)).encode() + b",[]" * 200_000
+    )
+    x = call(7)
+    assert read(x, large) is True
+    assert x.answer is not None
+    assert (x.answer.sniffed, [message.id for message in x.answer.messages]) == (True, [99])
+    assert read(call(8), large) is False
+
+
+# Whether the session is lost
+
+
+def test_a_404_is_a_lost_session_where_the_server_had_opened_it_however_little_is_known() -> None:
+    world = World()
+    huge = {"protocolVersion": LATEST, "capabilities": {"x": "y" * PARAMETERS_LIMIT}}
+    opening, _ = world.send(request("initialize", huge), headers={"mcp-protocol-version": None})
+    world.answer(opening, 200, initialized(1), session="s-one-two-three-four")
+    assert opening.opened is not None
+    assert opening.opened.parameters is None
+    assert world.answer(world.call("s-one-two-three-four")[0], 404, b"<html>") == HOLD
+    unknown, _ = world.call("never-seen-by-anybody")
+    assert world.answer(unknown, 404, b"<html>") == Deliver()
+    assert unknown.verdict == "wrong path or routing page (404 on an id that this server was never seen to know)"
+
+
+def test_a_refusal_is_read_whatever_its_bytes_are_and_only_its_beginning() -> None:
+    world = World()
+    for content, decision in (
+        (b"\xff\xfe no such session", HOLD),
+        (b"\xff" * 100 + b"nothing here", Deliver()),
+        (b"." * (wording.LIMIT - 7) + b"session", HOLD),
+        (b"." * (wording.LIMIT - 6) + b"session", Deliver()),
+    ):
+        assert world.answer(world.call(f"never-seen-{len(world.told)}")[0], 404, content) == decision
+
+
+@pytest.mark.parametrize(
+    ("verb", "message", "what"),
+    [
+        ("GET", None, Treatment.REOPEN),
+        ("DELETE", None, Treatment.LEAVE),
+        ("POST", None, Treatment.LEAVE),
+        ("POST", {"method": "ping", "id": 1}, Treatment.RESEND),
+        ("POST", {"method": "tools/list", "id": 1, "params": {}}, Treatment.RESEND),
+        ("POST", {"method": "tools/list", "id": 1, "params": {"cursor": "2"}}, Treatment.SHAKE_ONLY),
+        ("POST", {"method": "tasks/list", "id": 1, "params": {"cursor": ""}}, Treatment.SHAKE_ONLY),
+        ("POST", {"method": "other/list", "id": 1, "params": {"cursor": "2"}}, Treatment.RESEND),
+        ("POST", {"method": "notifications/progress"}, Treatment.RESEND),
+        ("POST", {"method": "notifications/initialized"}, Treatment.ACCEPT),
+        ("POST", {"method": "notifications/cancelled"}, Treatment.ACCEPT),
+        ("POST", {"result": {}, "id": 1}, Treatment.DROP),
+        ("POST", {"neither": "nor"}, Treatment.LEAVE),
+        ("POST", [{"method": "ping", "id": 1}], Treatment.RESEND),
+        ("POST", [{"method": "notifications/cancelled"}], Treatment.RESEND),
+        ("POST", [{"method": "ping", "id": 1}, {"method": "notifications/x"}], Treatment.RESEND),
+        ("POST", [{"method": "ping", "id": 1}, {"result": {}, "id": 1}], Treatment.LEAVE),
+    ],
+)
+def test_what_becomes_of_a_request_by_what_it_is(verb: str, message: Any, what: Treatment) -> None:
+    sent = [{"jsonrpc": "2.0", **one} for one in message] if isinstance(message, list) else message
+    sent = {"jsonrpc": "2.0", **sent} if isinstance(sent, dict) else sent
+    x = call(verb=verb, content=json.dumps(sent).encode() if sent else b"")
+    assert treatment(x) is what
+    x.body = UNREAD
+    usual = {"GET": Treatment.REOPEN, "POST": Treatment.SHAKE_ONLY, "DELETE": Treatment.LEAVE}
+    assert treatment(x) is usual[verb], "it is not there to be sent again"
+
+
+def test_what_a_refused_request_is_told_once_there_is_a_new_session() -> None:
+    session = Session(ENDPOINT, "a", "new", opened=1, last_used=1, revision="", generation=7)
+    again, reopened = Resend("new"), Resend("new", drop_last_event_id=True)
+    for what, decision in (
+        (Treatment.RESEND, again),
+        (Treatment.REOPEN, reopened),
+        (Treatment.ACCEPT, Reply(202)),
+        (Treatment.SHAKE_ONLY, Deliver()),
+        (Treatment.LEAVE, Deliver()),
+    ):
+        assert outcome_for(session, what) == decision
+    session.standing = STANDINGS[ClientSide.USING, ServerSide.LOST, False]
+    assert outcome_for(session, Treatment.RESEND) == Deliver()
+    x = call(1)
+    x.session, x.status, x.events, x.answer, x.answer_headers = session, 404, 3, Body(), HeaderMap()
+    decisions: tuple[Decision, ...] = (Deliver(), again, reopened)
+    for attempts, given in enumerate(decisions):
+        assert anew(x, given) is given
+        assert (x.attempts, x.status is None, x.answer is None, x.answer_headers is None, x.events == 0) == (
+            attempts,
+            *(attempts > 0,) * 4,
+        )
+        assert (x.generation, x.server_id) == ((7, "new") if attempts else (0, ""))
+    x.session = None
+    anew(x, Resend(""))
+    assert (x.generation, x.server_id, x.attempts) == (0, "", 3)

@@ -133,6 +133,21 @@ def test_a_refused_one_who_turns_out_to_be_its_process_went_out_as_he_came() -> 
         assert (x.session, x.client.label, x.generation) == (session, "client[1]", 1 if mapped else 0)
 
 
+def test_who_turns_out_to_be_its_process_is_in_the_session_whatever_the_answer_says() -> None:
+    for mapped in (False, True):
+        world = World()
+        session = world.open(ID)
+        if mapped:
+            world.core.ledger.remap(session, NEW)
+        x, _ = world.call(ID, peer=Peer(host="10.0.0.9", connection="late", known=False))
+        world.identify(x.connection, FakeProcess(1), world.now)
+        world.head(x, 500, HeaderMap(), world.now)
+        world.answered(x, b"broken", world.now)
+        assert (x.session, x.generation, session.under_way) == (session, 0, {x.id: "late"})
+        world.finish(x)
+        assert session.under_way is None
+
+
 # What is said once
 
 

@@ -7,6 +7,7 @@ import pytest
 from core.test_tables import a_client, a_session
 from core.world import ENDPOINT, LATEST, Peer, World, request
 from mcp_sessions.core import claims as module
+from mcp_sessions.core import credentials as hashes
 from mcp_sessions.core.claims import Claims
 from mcp_sessions.core.client import Client, ClientKey, Connection
 from mcp_sessions.core.credentials import APART, KEYED, QUERY_LIMIT, Fingerprints, read
@@ -18,18 +19,23 @@ from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body, load
 
 ID = "s-one-two-three-four"
-TOKEN = HeaderMap([(b"authorization", b"Bearer secret"), (b"x-api-key", b"key")])
 NONE = HeaderMap([(b"accept", b"*/*"), (b"x-csrf-token", b"of one request")])
+
+
+def token() -> HeaderMap:
+    """Of its own, for what it hashes to is remembered."""
+    return HeaderMap([(b"authorization", b"Bearer secret"), (b"x-api-key", b"key")])
 
 
 # Hashes
 
 
 def test_what_one_version_writes_down_the_next_one_understands() -> None:
+    hashes._of_query.cache_clear()
     prints = Fingerprints()
-    found = prints.of(TOKEN)
+    found = prints.of(token())
     assert (found, prints.of(NONE)) == ("a66462597c536f59ecee6be7", "")
-    assert prints.of(TOKEN, "http://h/?key=1?2") == "46b822aa68173b2e1712a694"
+    assert prints.of(token(), "http://h/?key=1?2") == "46b822aa68173b2e1712a694"
     assert prints.of(HeaderMap(), "http://h/?key=1") == "668229dc9b6483be739139db"
     prints.key = b"k" * 16
     assert prints.written(found) == "e6d291b2c2bb00505caad047"
@@ -60,14 +66,14 @@ def test_a_long_query_counts_as_a_short_one_does() -> None:
 def test_hashes_are_compared_however_they_are_kept() -> None:
     prints = Fingerprints()
     prints.key = b"k" * 16
-    found = prints.of(TOKEN)
+    found = prints.of(token())
     kept = prints.read(found)
     assert kept.startswith(KEYED)
     for one, other, same in (
         (found, found, True),
         ("", "", True),
         (kept, found, True),
-        (kept, prints.of(TOKEN, "?key"), False),
+        (kept, prints.of(token(), "?key"), False),
         (found, kept, False),
         (kept, "", False),
         (prints.read(""), "", True),
@@ -79,7 +85,7 @@ def test_hashes_are_compared_however_they_are_kept() -> None:
 
 def test_what_is_written_down_of_credentials() -> None:
     prints = Fingerprints()
-    found = prints.of(TOKEN)
+    found = prints.of(token())
     assert (prints.written(""), prints.written(found), prints.written(UNKNOWN_CREDENTIALS)) == ("", None, None)
     prints.key = b"k" * 16
     written = prints.written(found)

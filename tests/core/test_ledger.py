@@ -226,6 +226,17 @@ def test_who_comes_back_is_not_the_next_to_go_any_more(monkeypatch: pytest.Monke
     assert back.number in table.sessions
 
 
+def test_what_was_over_and_is_not_is_no_more_the_first_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SESSION_LIMIT", 2)
+    table = Ledger()
+    oldest = entered(table, "oldest")
+    back = entered(table, "back", standing=standing(ClientSide.GONE, ServerSide.DELETED))
+    assert table.fire(back, Trigger.RETURNED, 2.0)
+    assert (back.over, back.state) == (False, State.LOST)
+    entered(table, "new")
+    assert (oldest.number in table.sessions, back.number in table.sessions) == (False, True)
+
+
 def test_an_endpoint_that_goes_takes_its_sessions_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENDPOINT_LIMIT", 1)
     said: list[tuple[Session, float]] = []

@@ -9,7 +9,7 @@ import pytest
 
 from core.driver import FakeProcess
 from core.world import ENDPOINT, Peer, World, request
-from mcp_sessions.core.carriers import RENEWAL, SIGNS, VISITED, VOICES_LIMIT
+from mcp_sessions.core.carriers import RENEWAL, SIGNS, VISITED, VOICES_LIMIT, sign_of
 from mcp_sessions.core.client import ClientKey, Connection
 from mcp_sessions.core.exchange import Exchange, Finish
 from mcp_sessions.wire.headers import HeaderMap
@@ -249,3 +249,68 @@ def test_who_comes_by_it_is_told_by_address_and_credentials() -> None:
     assert x.stranger
     x, _ = world.call(session.client_id, peer=Peer(visited=True, token="a"))
     assert not x.stranger
+
+
+def test_what_was_renewed_may_still_arrive_for_a_while_to_the_moment() -> None:
+    world = World()
+    connection = world.connect("c1", FakeProcess(1), world.now)
+    assert connection.client is not None
+    client = connection.client
+    one, other = world.open("one"), world.open("other")
+
+    def sends(session: Any, credentials: str, at: float) -> str:
+        x = an_exchange(connection, "tools/call")
+        x.session, x.credentials, x.at, x.client = session, credentials, at, client
+        return sign_of(client, x)
+
+    assert [sends(one, "a", 10.0), sends(other, "b", 20.0)] == ["", ""]
+    assert sends(one, "a", 20.0 + RENEWAL) == ""
+    assert sends(other, "b", 20.5 + RENEWAL) == "", "it is the newest"
+    assert sends(one, "a", 20.5 + RENEWAL) == "uses several credentials in turn"
+    assert sends(one, "a", 99.0) == "", "the same as before, as nearly always"
+    x = an_exchange(connection, "tools/call")
+    assert sign_of(client, x) == "", "without a session it says nothing"
+
+
+def test_so_many_voices_are_remembered_and_the_oldest_goes() -> None:
+    world = World()
+    connection = world.connect("c1", FakeProcess(1), world.now)
+    assert connection.client is not None
+    client, session = connection.client, world.open("one")
+    for n in range(VOICES_LIMIT + 2):
+        x = an_exchange(connection, "tools/call")
+        x.session, x.credentials, x.at, x.client = session, f"t{n}", 10.0 + n, client
+        assert sign_of(client, x) == ""
+    assert client.voices is not None
+    assert client.voices.heard[ENDPOINT, "credentials"] == {f"t{n}": 10.0 + n for n in range(2, VOICES_LIMIT + 2)}
+    assert client.voices.latest == (session.number, f"t{VOICES_LIMIT + 1}")
+    (said,) = client.voices.heard[ENDPOINT, "clientInfo"]
+    assert said == "{'name': 'test', 'version': '1'}"
+
+
+def test_of_what_a_client_calls_itself_the_beginning_counts() -> None:
+    world = World()
+    connection = world.connect("c1", FakeProcess(1), world.now)
+    assert connection.client is not None
+    for n, name in enumerate(("n" * 189 + "a", "n" * 189 + "b", "n" * 190 + "a", "n" * 400)):
+        x = an_exchange(connection, "tools/call")
+        x.session, x.at, x.client = world.open(f"session-{n}", name=name), 10.0 + n, connection.client
+        sign_of(connection.client, x)
+    assert connection.client.voices is not None
+    assert len(connection.client.voices.heard[ENDPOINT, "clientInfo"]) == 3
+
+
+def test_only_calls_count() -> None:
+    world = World()
+    connection = world.connect("c1", FakeProcess(1), world.now)
+    assert connection.client is not None
+    session = world.open("one")
+    for method in ("notifications/x", "initialize"):
+        x = an_exchange(connection, method)
+        x.kind = None if method.startswith("n") else x.kind
+        x.session, x.credentials = session, "a"
+        assert sign_of(connection.client, x) == ""
+        assert connection.client.voices is None
+    x = an_exchange(connection, "notifications/x")
+    x.headers = HeaderMap(((b"x-forwarded-for", b"10.0.0.1"),))
+    assert sign_of(connection.client, x) == "says that it forwards", "that counts wherever it stands"

@@ -326,6 +326,19 @@ def test_many_are_not_all_named() -> None:
     assert named.endswith(f" and {len(session.owners) - NAMED} more")
 
 
+def test_as_many_as_fit_are_all_named_and_first_whose_end_proves_it() -> None:
+    world = Scripts()
+    session = shaken(world, FakeProcess(1))
+    for pid in range(2, NAMED + 1):
+        world.one(FakeProcess(pid, name=f"n{pid}"), "tools/list")
+    assert mourned(session) == "client[1], n2[2], n3[3]"
+    world.one(FakeProcess(9, name="n9"), "tools/list")
+    assert mourned(session) == "client[1], n2[2], n3[3] and 1 more"
+    world.one(FakeProcess(1), "tools/list")
+    assert [*session.owners][-1].pid == 1
+    assert mourned(session).startswith("client[1], ")
+
+
 def test_who_is_no_process_plays_no_part() -> None:
     for peer in (Peer(pid=None), Peer(visited=True)):
         session = World().open(peer=peer)

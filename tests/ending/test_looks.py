@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from core.driver import FakeProcess
 from core.world import LATEST, Peer, World
 from ending.test_evidence import ENDPOINT, GRACES, ON, a_client, a_session, opened
+from mcp_sessions.core.client import ClientKey
 from mcp_sessions.core.ending import evidence as module
+from mcp_sessions.core.ending.departures import GRACE
+from mcp_sessions.core.ending.ending import AT_ONCE
 from mcp_sessions.core.ending.evidence import ALONE, CERTAIN, NEWER_LIMIT, WEIGHED, Evidence, graces, weigh
 from mcp_sessions.core.exchange import Finish
 from mcp_sessions.core.policy import Policy
@@ -248,3 +252,111 @@ def test_who_is_used_again_before_the_weighing_is_over_is_not_given_up() -> None
     assert weigh(session, GRACES, 100.0) == Reason(Why.IDLE, "no connection and no request for 100 s")
     session.last_used = 99.0
     assert weigh(session, GRACES, 100.0) == 199.0
+
+
+def test_of_two_kinds_of_evidence_the_quiet_one_is_named() -> None:
+    session = a_session()
+    session.stream_aborted_at = 0.0
+    assert weigh(session, GRACES, 1000.0) == Reason(Why.IDLE, "no connection and no request for 100 s")
+    session.last_used = session.stream_aborted_at = 500.0
+    assert weigh(session, replace(GRACES, end_after_stream=1000.0), 510.0) == 600.0, "what comes sooner counts"
+
+
+def test_a_connection_that_is_closed_long_after_the_stream_is_a_new_look() -> None:
+    world = World()
+    world.open(ID, peer=FAR)
+    x, _ = world.send(verb="GET", session=ID, peer=FAR)
+    world.head(x, 200, HeaderMap(((b"content-type", b"text/event-stream"),)), world.now)
+    world.finish(x, Finish.CLIENT)
+    world.wait(100)
+    assert world.core.next_timer() > world.now + 1000  # type: ignore[operator]
+    world.disconnected("f1", world.now)
+    world.wait(59)
+    assert world.deleting == []
+    world.wait(2)
+    assert world.deleting == [ID]
+
+
+# Who is left, and what is worth remembering
+
+
+def test_how_many_a_process_has_left_behind_is_said_in_words() -> None:
+    for left, said in (
+        ((8,), "left 1 process behind that may go on"),
+        ((8, 9), "left 2 processes behind that may go on"),
+    ):
+        world = World(judged=False)
+        session = world.open(ID)
+        world.dies(Peer(), *map(FakeProcess, left))
+        (client,) = session.owners
+        assert world.lines()[-1] == f"mcp: client has ended client=client[1] {said}"
+        assert client.left_behind == {ClientKey(pid=pid, started=1.0) for pid in left}
+        assert world.core.ending.departures.next_timer == world.now + GRACE
+        world.dies(Peer())
+        assert world.whats().count("gone") == 0, "it is known already"
+        world.wait(GRACE)
+        assert world.lines()[-2:] == [
+            "mcp: client gone client=client[1] held 1 session",
+            "mcp: session s-one- ending client=client[1] http://server:80/mcp process gone: client[1]",
+        ]
+
+
+def test_who_held_nothing_or_only_carried_leaves_nobody_in_its_place() -> None:
+    for visited, said in ((False, ["mcp: client gone client=client[1] held 0 sessions"]), (True, [])):
+        world = World()
+        session = world.open(ID, peer=Peer(visited=visited))
+        if not visited:
+            world.answer(world.send(verb="DELETE", session=ID)[0], 200)
+        world.told.clear()
+        assert not world.core.ending.departures.concern(FakeProcess(1))
+        world.dies(Peer(), FakeProcess(8))
+        assert (world.lines(), world.deleting) == (said, [])
+        assert session.over is not visited
+        assert world.core.ledger.clients_gone == 1
+
+
+def test_which_sessions_that_are_over_are_worth_remembering() -> None:
+    """Those whose client is likely to live and to use them again."""
+    for client, why, worth in (
+        (ClientSide.GONE, Why.PROXY_ENDS, True),
+        (ClientSide.GONE, Why.IDLE, False),
+        (ClientSide.GONE, None, False),
+        (ClientSide.LEFT, Why.PROXY_ENDS, False),
+        (ClientSide.LEFT, None, False),
+    ):
+        session = a_session()
+        session.standing = STANDINGS[client, ServerSide.DELETED, False]
+        session.reason = Reason(why, "for a test") if why else None
+        assert World().core.ending.may_return(session) is worth
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_which_sessions_are_ended_with_the_proxy(shared: bool) -> None:
+    for which, ended in (("none", []), ("mapped", [] if shared else ["new"]), ("all", ["new", "plain"])):
+        world = World(mcp_end_at_exit=which)
+        world.core.ending.sharing.on = shared
+        for name in ("mapped", "plain", "left", "gone"):
+            session = world.open(name, peer=Peer(ord(name[0]), connection=name))
+            if name == "mapped":
+                world.core.ledger.remap(session, "new")
+        world.answer(world.send(verb="DELETE", session="left", peer=Peer(ord("l"), connection="left"))[0], 200)
+        world.core.configure(Settings(mcp_end="off", mcp_end_at_exit=which).policy, world.now)
+        world.dies(Peer(ord("g")))
+        world.core.configure(Settings(mcp_end_at_exit=which).policy, world.now)
+        world.core.ending._backlog.clear()
+        world.core.exits(world.now)
+        assert [pending.session.server_id for pending in world.core.ending._backlog] == ended
+        assert (world.core.ending.left, world.core.ending.busy) == (len(ended), bool(ended))
+
+
+def test_a_few_are_decided_upon_in_one_go() -> None:
+    world = World()
+    for n in range(AT_ONCE + 2):
+        world.open(f"{ID}-{n}")
+    world.core.gone(FakeProcess(1), world.now)
+    ending = world.core.ending
+    assert (ending.left, ending.stirs) == (AT_ONCE + 2, True)
+    assert ending.next_timer == world.now
+    ending.pump()
+    assert len(ending._backlog) == 2
+    assert len(ending.asking.queue) == AT_ONCE
