@@ -353,3 +353,25 @@ def test_deletes_for_a_server_that_asks_to_be_left_alone_are_put_off_a_few_at_a_
     assert (queue.next_timer, len(queue), queue.under_way) == (place.not_before, 7, 0)
     world.wait(5.1)
     assert len(world.deleting) == 7
+
+
+def test_what_is_used_through_another_proxy_goes_on_and_this_is_said() -> None:
+    world = Fleet()
+    session = world.is_to_be_ended()
+    other = Client(ClientKey(pid=9, started=1.0), "o", "127.0.0.1", first_seen=1, last_seen=1, pid=9, started=1.0)
+    world.advised(Matter.DELETE, Counsel(granted=True, news=news(session.client_id, owners=((other, world.now),))))
+    assert world.lines()[-1].endswith(" goes on client=o[9] http://server:80/mcp used through another proxy")
+    assert tuple(session.history[-1])[1:] == ("adopted", "used through another proxy", State.OPEN)
+    assert (session.reason, session.outcome) == (None, None)
+
+
+def test_the_dialect_of_a_refusal_is_noted() -> None:
+    world = World()
+    world.open(ID)
+    world.works(world.call(ID)[0])
+    x, _ = world.call(ID)
+    assert world.answer(x, 400, b"No valid session ID provided") == HOLD
+    assert (x.dialect, x.verdict) == (
+        "400-for-404",
+        "lost session (status 400 that names the session, which worked before)",
+    )

@@ -10,7 +10,7 @@ from core.driver import FakeProcess
 from core.world import LATEST, Peer, World, fields, initialized, outcome, request
 from mcp_sessions.core.belonging import CROWDED_EVERY, introduce
 from mcp_sessions.core.client import Client, ClientKey
-from mcp_sessions.core.decisions import HOLD, Resend
+from mcp_sessions.core.decisions import HOLD, Deliver, Resend
 from mcp_sessions.core.exchange import Finish
 from mcp_sessions.core.session import ID_LIMIT
 from mcp_sessions.core.states import State
@@ -160,6 +160,15 @@ def test_an_id_of_the_greatest_length_is_kept_and_a_longer_one_named_once() -> N
     assert [what for what in world.whats() if "not kept" in what] == [
         f"not kept: a session id of {ID_LIMIT + 1} characters, more than {ID_LIMIT}"
     ]
+
+
+def test_a_lost_session_with_too_long_an_id_is_named_with_its_request() -> None:
+    world = World(judged=False)
+    x, _ = world.call("x" * (ID_LIMIT + 1))
+    assert world.lose(x) == Deliver()
+    (record,) = world.told
+    assert (record.flow, record.client, record.weight) == (x.id, "client[1]", "warning")
+    assert not world.core.ledger.sessions
 
 
 def test_headers_that_are_too_many_are_named_once_however_they_change() -> None:

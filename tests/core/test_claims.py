@@ -19,12 +19,16 @@ from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body, load
 
 ID = "s-one-two-three-four"
-NONE = HeaderMap([(b"accept", b"*/*"), (b"x-csrf-token", b"of one request")])
 
 
 def token() -> HeaderMap:
     """Of its own, for what it hashes to is remembered."""
     return HeaderMap([(b"authorization", b"Bearer secret"), (b"x-api-key", b"key")])
+
+
+def nobodys() -> HeaderMap:
+    """Without anything that says who sends it."""
+    return HeaderMap([(b"accept", b"*/*"), (b"x-csrf-token", b"of one request")])
 
 
 # Hashes
@@ -34,7 +38,7 @@ def test_what_one_version_writes_down_the_next_one_understands() -> None:
     hashes._of_query.cache_clear()
     prints = Fingerprints()
     found = prints.of(token())
-    assert (found, prints.of(NONE)) == ("a66462597c536f59ecee6be7", "")
+    assert (found, prints.of(nobodys())) == ("a66462597c536f59ecee6be7", "")
     assert prints.of(token(), "http://h/?key=1?2") == "46b822aa68173b2e1712a694"
     assert prints.of(HeaderMap(), "http://h/?key=1") == "668229dc9b6483be739139db"
     prints.key = b"k" * 16
@@ -48,7 +52,7 @@ def test_credentials_are_worked_out_once_for_equal_headers() -> None:
     prints, headers = Fingerprints(), HeaderMap([(b"authorization", b"Bearer other")])
     headers.memo["credentials"] = "known"
     assert prints.of(headers) == prints.of(headers, "http://h/") == "known"
-    assert prints.of(headers, "http://h/?a") not in ("known", prints.of(NONE, "http://h/?a"))
+    assert prints.of(headers, "http://h/?a") not in ("known", prints.of(nobodys(), "http://h/?a"))
     fresh = HeaderMap([(b"authorization", b"Bearer other")])
     assert fresh.memo == {}
     assert prints.of(fresh) == fresh.memo["credentials"] != "known"
@@ -57,9 +61,9 @@ def test_credentials_are_worked_out_once_for_equal_headers() -> None:
 def test_a_long_query_counts_as_a_short_one_does() -> None:
     prints = Fingerprints()
     queries = ["k" * size for size in (0, 1, QUERY_LIMIT, QUERY_LIMIT + 1)]
-    found = [prints.of(NONE, f"http://h/?{query}") for query in queries]
+    found = [prints.of(nobodys(), f"http://h/?{query}") for query in queries]
     assert len({"", *found}) == 5
-    assert found == [prints.of(NONE, f"http://other/?{query}") for query in queries]
+    assert found == [prints.of(nobodys(), f"http://other/?{query}") for query in queries]
     assert prints.of(HeaderMap(), "http://h/?\udcff"), "whatever is in it"
 
 

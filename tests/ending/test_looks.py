@@ -64,6 +64,12 @@ def test_what_is_held_is_looked_at_after_the_longest_grace() -> None:
     assert weigh(held, policy, 500) == 1500
 
 
+def test_what_may_be_left_behind_is_not_looked_at_later_for_that() -> None:
+    held = a_session()
+    held.connections = ("c1",)
+    assert weigh(held, replace(ON, end_after_superseded=1000.0), 500) == 600
+
+
 def test_what_is_under_way_is_looked_at_soon_and_what_is_over_never() -> None:
     for state in State:
         look = weigh(in_state(state), GRACES, 5000)
