@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from mcp_sessions.processes import Identifier, Process, Unknown
+from mcp_sessions.processes import Identifier, Process, Unknown, lookup
+from mcp_sessions.processes.identify import CROWD
 from mcp_sessions.processes.lookup import Address
 
 from .conftest import Connect
@@ -62,6 +63,35 @@ async def test_concurrent_callers_share_a_look_up() -> None:
     assert await identifier.identify("a", PEER, LOCAL) == answers[0]
     assert len(find.calls) == 1
     assert threading.main_thread() not in find.threads
+    identifier.close()
+
+
+async def test_a_crowd_is_looked_for_together(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    first: dict[Address, int | None] = {}
+
+    def look(pairs: tuple[tuple[Address, Address], ...]) -> dict[tuple[Address, Address], Process]:
+        looks.append(len(pairs))
+        return lookup.holders(pairs)
+
+    def find(peer: Address, local: Address, known: tuple[Process, ...]) -> Process | Unknown:
+        first[peer] = known[0].pid if known else None
+        return lookup.find(peer, local, known)
+
+    monkeypatch.setattr("mcp_sessions.processes.identify.holders", look)
+    identifier = Identifier(find=find)
+    few = [connect() for _ in range(CROWD)]
+    await asyncio.gather(*(identifier.identify(str(one.peer), one.peer, one.local) for one in few))
+    assert looks == [], "a few are looked for one by one, and mostly found at once"
+    many = [connect() for _ in range(CROWD + 3)]
+    gone = ("127.0.0.1", 1), many[0].local
+    answers = await asyncio.gather(
+        *(identifier.identify(str(one.peer), one.peer, one.local) for one in many), identifier.identify("gone", *gone)
+    )
+    assert [one.pid for one in answers[:-1] if isinstance(one, Process)] == [one.child.pid for one in many]
+    assert answers[-1] == Unknown("gone")
+    assert looks == [4]
+    assert [first[one.peer] for one in many[CROWD:]] == [one.child.pid for one in many[CROWD:]]
     identifier.close()
 
 

@@ -289,3 +289,15 @@ def test_spawned_children_are_distinct(connect: Connect, spawn: Spawn) -> None:
     connections = [connect() for _ in range(3)]
     found = [find(c.peer, c.local) for c in connections]
     assert [f.pid for f in found if isinstance(f, Process)] == [c.child.pid for c in connections]
+
+
+@linux
+def test_who_holds_several_by_one_look(connect: Connect) -> None:
+    several = [connect(), connect("::1"), connect()]
+    pairs = [(one.peer, one.local) for one in several]
+    found = lookup.holders([*pairs, (("127.0.0.1", 1), pairs[0][1]), (("192.0.2.1", 1), pairs[0][1])])
+    assert {pair: one.pid for pair, one in found.items()} == dict(
+        zip(pairs, [one.child.pid for one in several], strict=True)
+    )
+    assert lookup.holders([]) == {}
+    assert lookup.holders([(("nowhere", 1), pairs[0][1])]) == {}

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mcp_sessions.processes import lookup
-from mcp_sessions.processes.lookup import Address, Unknown
+from mcp_sessions.processes.lookup import Address, Unknown, holders
 from mcp_sessions.processes.orphans import left_behind
 from mcp_sessions.processes.process import Process
+from mcp_sessions.processes.together import Together
 from mcp_sessions.processes.visitors import has_visitors
 
 _log = logging.getLogger(__name__)
@@ -18,6 +19,9 @@ type Find = Callable[[Address, Address, tuple[Process, ...]], Process | Unknown]
 """What `lookup.find` does."""
 
 _OFF = Unknown("off")
+
+CROWD = 4
+"""Look-ups at a time beyond which all processes are looked at for several together: each would look at most of them."""
 
 
 class Identifier:
@@ -39,9 +43,10 @@ class Identifier:
         # Two, so that a look-up stuck in the kernel does not hold up the others; more would only compete for the GIL.
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="mcp-identify")
         self._closed = False
-        self._asked: dict[Process, tuple[Process, ...]] | None = None
-        """Those whose children the next look is for; None if none is about to be."""
-        self._look: asyncio.Task[None] | None = None
+        self._left_behind = Together(self._executor, left_behind, "mcp look for children")
+        self._holders = Together(self._executor, holders, "mcp look for holders")
+        self._looking = 0
+        """Look-ups under way."""
 
     async def identify(self, connection_id: str, peer: Address, local: Address) -> Process | Unknown:
         """The process at the other end of a connection: `peer` is its address there, `local` the one here.
@@ -79,20 +84,7 @@ class Identifier:
         """
         if not self.enabled or self._closed:
             return ()
-        if self._asked is None:
-            self._asked = {}
-            self._look = asyncio.create_task(self._look_for_children(), name="mcp look for children")
-        look, asked = self._look, self._asked
-        asked[process] = ()
-        assert look is not None
-        await asyncio.shield(look)
-        return asked[process]
-
-    async def _look_for_children(self) -> None:
-        await asyncio.sleep(0)  # those that ended at the same moment come along
-        asked, self._asked = self._asked or {}, None
-        found = await asyncio.get_running_loop().run_in_executor(self._executor, left_behind, tuple(asked))
-        asked.update(found)
+        return await self._left_behind.ask(process) or ()
 
     def forget(self, connection_id: str) -> None:
         """Drop the answer for a connection, for it is closed. Whoever waits for it still gets it."""
@@ -111,12 +103,17 @@ class Identifier:
         # Those seen last are the likeliest: a client opens its connections together.
         known = tuple(reversed(self._known))
         loop = asyncio.get_running_loop()
+        self._looking += 1
         try:
+            if self._looking > CROWD and (likely := await self._holders.ask((peer, local))) is not None:
+                known = (likely, *known)
             answer = await loop.run_in_executor(self._executor, self._find, peer, local, known)
         except Exception:
             if not self._closed:
                 _log.exception("The look-up of who is at %s failed.", peer)
             return _OFF if self._closed else Unknown("denied")
+        finally:
+            self._looking -= 1
         if isinstance(answer, Process) and not self._closed:
             self._known[answer] = None
             self._known.move_to_end(answer)

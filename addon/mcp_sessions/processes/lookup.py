@@ -66,6 +66,24 @@ def find(peer: Address, local: Address, known: Iterable[Process] = ()) -> Proces
         return Unknown("denied")
 
 
+def holders(pairs: Iterable[tuple[Address, Address]]) -> dict[tuple[Address, Address], Process]:
+    """Who seems to hold the client's end of each of these connections (`peer`, `local`), by one look at all processes.
+
+    Only `find` tells for sure, which is to look at this one first. Linux only: elsewhere empty. Never raises.
+    """
+    found: dict[tuple[Address, Address], Process] = {}
+    if _LINUX:
+        with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, IndexError):
+            wanted = {target: pair for pair in pairs if (target := _target_of(*pair))}
+            for pid in _pids(without=frozenset()) if wanted else ():
+                for target in wanted.keys() & set(_open_files(pid)):
+                    if (process := read(pid)) is not None:
+                        found[wanted.pop(target)] = process
+                if not wanted:
+                    break
+    return found
+
+
 # --- addresses
 
 _ADDRESSES_KEPT = 5.0  # seconds
@@ -163,6 +181,13 @@ def _find_on_linux(client: Endpoint, proxy: Endpoint, known: Iterable[Process]) 
     return Unknown("hidden" if row is not None and row.inode else "gone")
 
 
+def _target_of(peer: Address, local: Address) -> str:
+    """What the client's end of a connection is called among the open files of a process; empty if it has no name."""
+    client, proxy = _endpoint(peer), _endpoint(local)
+    row = sockets.lookup(client, proxy) if _is_of_this_host(client, proxy) else None
+    return f"socket:[{row.inode}]" if row is not None and row.inode else ""
+
+
 def _pids(without: frozenset[int]) -> Iterator[int]:
     """All pids: the latest first, clients being younger than the system, and ours last, a proxy having many files."""
     own = os.getpid()
@@ -173,19 +198,19 @@ def _pids(without: frozenset[int]) -> Iterator[int]:
 
 
 def _has_open(pid: int, target: str) -> bool:
+    return target in _open_files(pid)
+
+
+def _open_files(pid: int) -> Iterator[str]:
     directory = f"/proc/{pid}/fd/"
     try:
         names = os.listdir(directory)
     except OSError:
-        return False
+        return
     # The latest first, an inherited terminal and log files come before any socket.
     for name in reversed(names):
-        try:
-            if os.readlink(directory + name) == target:
-                return True
-        except OSError:
-            continue
-    return False
+        with contextlib.suppress(OSError):
+            yield os.readlink(directory + name)
 
 
 # --- elsewhere
