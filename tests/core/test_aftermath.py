@@ -17,6 +17,7 @@ from mcp_sessions.core.ending import asking, deletions
 from mcp_sessions.core.ending.deletions import LIMIT
 from mcp_sessions.core.exchange import Finish
 from mcp_sessions.core.records import Weight
+from mcp_sessions.core.recovery.attempts import Lane
 from mcp_sessions.core.recovery.limits import Limits
 from mcp_sessions.core.recovery.unreachable import Patience
 from mcp_sessions.core.session import Session
@@ -365,13 +366,33 @@ def test_what_is_used_through_another_proxy_goes_on_and_this_is_said() -> None:
     assert (session.reason, session.outcome) == (None, None)
 
 
-def test_the_dialect_of_a_refusal_is_noted() -> None:
+def test_a_handshake_that_is_not_answered_slows_the_next_ones_down() -> None:
     world = World()
-    world.open(ID)
-    world.works(world.call(ID)[0])
-    x, _ = world.call(ID)
-    assert world.answer(x, 400, b"No valid session ID provided") == HOLD
-    assert (x.dialect, x.verdict) == (
-        "400-for-404",
-        "lost session (status 400 that names the session, which worked before)",
-    )
+    session = world.open(ID)
+    world.lose(world.call(ID)[0])
+    world.wait(36)
+    assert world.whats()[-1] == "not recovered"
+    assert recovery(world).shaking.storms._storms[Lane(session.endpoint)].failures == 1
+
+
+def test_a_list_that_nobody_answers_is_not_compared() -> None:
+    world = World()
+    session = world.open(ID)
+    result = {"tools": [{"name": "a"}]}
+    world.answer(world.send(request("tools/list"), session=ID)[0], 200, {"jsonrpc": "2.0", "id": 1, "result": result})
+    world.lose(world.call(ID)[0])
+    world.sent(world.take("initialize")[0], outcome(200, initialized("own"), session=NEW), world.now)
+    world.sent(world.take("notifications/initialized")[0], outcome(202), world.now)
+    world.sent(world.take("tools/list")[0], Outcome(problem="no answer"), world.now)
+    assert (session.state, session.holding().untold) == (State.OPEN, [])
+
+
+def test_after_an_answered_delete_others_have_a_moment_if_any_wait() -> None:
+    world = World()
+    for n in range(6):
+        world.open(f"{ID}-{n}")
+    world.dies(Peer())
+    queue = world.core.ending.asking.queue
+    assert (len(world.deleting), queue.waits) == (4, True)
+    world.delete_answered(200)
+    assert queue._slots == [world.now + deletions.GAP]

@@ -359,3 +359,30 @@ def test_what_a_refused_request_is_told_once_there_is_a_new_session() -> None:
     x.session = None
     anew(x, Resend(""))
     assert (x.generation, x.server_id, x.attempts) == (0, "", 3)
+
+
+def test_an_id_of_any_number_of_digits_is_compared() -> None:
+    x = call()
+    huge = 10**5000
+    x.body = Body((Message({"jsonrpc": "2.0", "method": "ping", "id": huge}),))
+    for told, is_one in ((huge, True), (huge + 1, False)):
+        x.answer = Body((Message(error(told)),))
+        assert answers(x) is is_one
+
+
+def test_the_dialect_of_a_refusal_is_noted() -> None:
+    world = World()
+    world.open("s-one-two-three-four")
+    world.works(world.call("s-one-two-three-four")[0])
+    x, _ = world.call("s-one-two-three-four")
+    assert world.answer(x, 400, b"No valid session ID provided") == HOLD
+    assert (x.dialect, x.verdict) == (
+        "400-for-404",
+        "lost session (status 400 that names the session, which worked before)",
+    )
+
+
+def test_a_session_that_nobody_saw_answer_has_not_died_young() -> None:
+    world = World()
+    world.lose(world.call("s-one-two-three-four")[0])
+    assert world.core._recovery._troubles.of(world.session("s-one-two-three-four")).deaths == 0

@@ -9,6 +9,7 @@ from mcp_sessions.core.exchange import Exchange
 from mcp_sessions.core.observer import WORDS, Guarded, Nobody
 from mcp_sessions.core.records import Action, Weight
 from mcp_sessions.core.session import Session
+from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import Body
 from mcp_sessions.wire.sse import Event
 
@@ -127,3 +128,15 @@ def test_nothing_is_written_down_of_what_is_only_likely_or_wished() -> None:
     assert world.deleting == [ID]
     world.core.end(world.open("another-session", peer=Peer(connection="c2")), world.now)
     assert "abandoned" not in [word[0] for word in notes.told]
+
+
+def test_it_is_told_of_each_event_as_it_came() -> None:
+    notes = Notes()
+    world = World(observer=notes)
+    world.open(ID)
+    x, _ = world.call(ID)
+    world.head(x, 200, HeaderMap(((b"content-type", b"text/event-stream"),)), world.now)
+    for event in (Event(b'{"jsonrpc":"2.0","id":1,"result":{}}'), Event(None, retry=5)):
+        world.event(x, event, 2000.0)
+        told = notes.told[-1]
+        assert (told[0], told[1], told[2], told[3] is None, told[4]) == ("event", x, event, event.data is None, 2000.0)
