@@ -13,6 +13,7 @@ from mcp_sessions.core.exchange import Exchange, Finish, in_two_words
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.records import Action, Record, Violation, schema
 from mcp_sessions.core.recovery.own_id import answers
+from mcp_sessions.core.senders import LIKELY
 from mcp_sessions.core.session import PARAMETERS_LIMIT, Session, packed
 from mcp_sessions.core.states import State
 from mcp_sessions.wire.headers import HeaderMap
@@ -347,6 +348,19 @@ def test_an_answer_waits_until_it_is_known_who_is_given_it() -> None:
     assert [doubts(x) for x in (known, unknown, stranger, without)] == [False, True, False, False]
     world.identify(unknown.connection, FakeProcess(5), world.now)
     assert not doubts(unknown)
+
+
+def test_who_has_used_a_session_last_is_looked_at_first() -> None:
+    world = World()
+    world.open(ID, peer=Peer(pid=1, connection="p1"))
+    for pid in range(2, LIKELY + 3):
+        world.works(world.call(ID, peer=Peer(pid=pid, connection=f"p{pid}"))[0])
+    world.works(world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v"))[0])
+    world.dies(Peer(pid=LIKELY))
+    x, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="w", known=False))
+    assert [one.pid for one in world.core.senders.likely(x)] == [LIKELY + 2, LIKELY + 1, LIKELY - 1, LIKELY - 2]
+    opening, _ = world.send(request("initialize", {"protocolVersion": LATEST}), peer=Peer(connection="z", known=False))
+    assert world.core.senders.likely(opening) == []
 
 
 def test_once_a_carrier_always_a_carrier() -> None:

@@ -104,6 +104,16 @@ async def test_known_are_passed_on_latest_first() -> None:
     identifier.close()
 
 
+async def test_who_is_likely_is_looked_at_before_all_others() -> None:
+    find = Finder()
+    identifier = Identifier(find=find)
+    await identifier.identify("a", PEER, LOCAL)
+    likely = Process(7, 1.0, "p"), Process(8, 1.0, "p")
+    await identifier.identify("b", ("127.0.0.1", 1001), LOCAL, likely)
+    assert find.calls[1] == (("127.0.0.1", 1001), (*likely, Process(1000, 1.0, "p")))
+    identifier.close()
+
+
 async def test_bounded_and_forgotten() -> None:
     find = Finder()
     identifier = Identifier(find=find, max_connections=2)

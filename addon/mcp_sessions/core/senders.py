@@ -6,6 +6,7 @@ A process that passes on what others send (`carriers`) is nobody who sends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from ..wire.text import printable
 from .bounded import vouch, with_one, without
@@ -16,6 +17,9 @@ from .ending.parts import BEGUN, ENDED, settle
 from .exchange import Exchange
 from .ledger import Ledger
 from .session import ID_LIMIT, Session
+
+LIKELY = 4
+"""Clients of a session that are looked at before all other processes."""
 
 
 class Senders:
@@ -47,6 +51,11 @@ class Senders:
         Who has its answer may be gone before one can look, and would not be missed when the others in its session end.
         """
         return not x.connection.identified and x.session is not None and not x.stranger
+
+    def likely(self, x: Exchange) -> list[Client]:
+        """Who probably sends a request, the likeliest first: to be looked at before all others."""
+        owners = reversed(x.session.owners) if x.session is not None else ()
+        return list(islice((owner for owner in owners if owner.is_process and not owner.gone), LIKELY))
 
     def wonders(self, process: ProcessLike) -> bool:
         """Whether it is to be found out of a process if others are connected to it."""

@@ -21,7 +21,7 @@ type Find = Callable[[Address, Address, tuple[Process, ...]], Process | Unknown]
 _OFF = Unknown("off")
 
 CROWD = 4
-"""Look-ups at a time beyond which all processes are looked at for several together: each would look at most of them."""
+"""Look-ups at a time beyond which all processes are looked at for several together, for each would look at many."""
 
 
 class Identifier:
@@ -48,8 +48,12 @@ class Identifier:
         self._looking = 0
         """Look-ups under way."""
 
-    async def identify(self, connection_id: str, peer: Address, local: Address) -> Process | Unknown:
+    async def identify(
+        self, connection_id: str, peer: Address, local: Address, likely: tuple[Process, ...] = ()
+    ) -> Process | Unknown:
         """The process at the other end of a connection: `peer` is its address there, `local` the one here.
+
+        Those who are `likely` are looked at before all others.
 
         Looked up at the first call for a `connection_id`; callers meanwhile wait for the same look-up, later ones get
         the same answer, also when that process is gone by then. To look again, `forget` first. Unknown("off") when
@@ -59,7 +63,7 @@ class Identifier:
             return _OFF
         task = self._answers.get(connection_id)
         if task is None:
-            task = asyncio.create_task(self._look_up(peer, local), name=f"mcp identify {connection_id}")
+            task = asyncio.create_task(self._look_up(peer, local, likely), name=f"mcp identify {connection_id}")
             self._answers[connection_id] = task
             while len(self._answers) > self._max_connections:
                 self._answers.popitem(last=False)
@@ -99,14 +103,14 @@ class Identifier:
         self._known.clear()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _look_up(self, peer: Address, local: Address) -> Process | Unknown:
-        # Those seen last are the likeliest: a client opens its connections together.
-        known = tuple(reversed(self._known))
+    async def _look_up(self, peer: Address, local: Address, likely: tuple[Process, ...]) -> Process | Unknown:
+        # Then those seen last: a client opens its connections together.
+        known = (*likely, *reversed(self._known))
         loop = asyncio.get_running_loop()
         self._looking += 1
         try:
-            if self._looking > CROWD and (likely := await self._holders.ask((peer, local))) is not None:
-                known = (likely, *known)
+            if self._looking > CROWD and not likely and (holder := await self._holders.ask((peer, local))) is not None:
+                known = (holder, *known)
             answer = await loop.run_in_executor(self._executor, self._find, peer, local, known)
         except Exception:
             if not self._closed:

@@ -50,7 +50,7 @@ class Arriving:
         x = live.x
         ask = core.arrived(x, clock.now())
         needed = not x.connection.identified or (ask is not None and ask.identity)
-        look_up = self._identifying.identify(x.connection.id) if needed else None
+        look_up = self._identifying.identify(x.connection.id, core.senders.likely(x)) if needed else None
         if ask is None:
             return self._go_on(live)
         memory = self._memory() if ask.recall else None

@@ -72,11 +72,12 @@ class Identifying:
         if isinstance(process, Process):
             self._watch(process)
 
-    def identify(self, connection_id: str) -> asyncio.Task[None]:
-        """Find out who is behind a connection; one look-up serves all who ask meanwhile."""
+    def identify(self, connection_id: str, likely: Iterable[Client] = ()) -> asyncio.Task[None]:
+        """Find out who is behind a connection, probably one of these; one look-up serves all who ask meanwhile."""
         task = self._under_way.get(connection_id)
         if task is None:
-            task = self._under_way[connection_id] = self._tasks.start(self._look_up(connection_id))
+            processes = tuple(process for one in likely if (process := _process(one)) is not None)
+            task = self._under_way[connection_id] = self._tasks.start(self._look_up(connection_id, processes))
             task.add_done_callback(lambda _: self._under_way.pop(connection_id, None))
         return task
 
@@ -95,11 +96,11 @@ class Identifying:
         if self._liveness is not None:
             self._liveness.watch(process)
 
-    async def _look_up(self, connection_id: str) -> None:
+    async def _look_up(self, connection_id: str, likely: tuple[Process, ...]) -> None:
         connection = self.core.ledger.connections.get(connection_id)
         if connection is None:
             return
-        found = await self._identifier.identify(connection_id, connection.peer, connection.local)
+        found = await self._identifier.identify(connection_id, connection.peer, connection.local, likely)
         if isinstance(found, Process):
             visited = self.core.senders.wonders(found) and await self._identifier.visited(found)
             self.core.identified(connection, found, clock.now(), visited=visited)
