@@ -111,7 +111,8 @@ def test_a_handshake_that_reaches_nobody_is_tried_as_long_as_a_client_waits() ->
     assert world.core.ledger.tally.not_recovered == {WhyNot.UNREACHABLE: 1}
 
 
-def test_of_a_list_so_many_pages_are_read() -> None:
+def comparing() -> tuple[World, Session]:
+    """A session whose tools were listed is brought back, and about to be asked for them."""
     world = World()
     session = world.open(ID)
     result = {"tools": [{"name": "a"}]}
@@ -119,6 +120,11 @@ def test_of_a_list_so_many_pages_are_read() -> None:
     world.lose(world.call(ID)[0])
     world.sent(world.take("initialize")[0], outcome(200, initialized("own"), session=NEW), world.now)
     world.sent(world.take("notifications/initialized")[0], outcome(202), world.now)
+    return world, session
+
+
+def test_of_a_list_so_many_pages_are_read() -> None:
+    world, session = comparing()
     pages = 0
     while sends := world.take("tools/list"):
         page = {"tools": [{"name": f"{pages}"}], "nextCursor": f"{pages}"}
@@ -376,13 +382,7 @@ def test_a_handshake_that_is_not_answered_slows_the_next_ones_down() -> None:
 
 
 def test_a_list_that_nobody_answers_is_not_compared() -> None:
-    world = World()
-    session = world.open(ID)
-    result = {"tools": [{"name": "a"}]}
-    world.answer(world.send(request("tools/list"), session=ID)[0], 200, {"jsonrpc": "2.0", "id": 1, "result": result})
-    world.lose(world.call(ID)[0])
-    world.sent(world.take("initialize")[0], outcome(200, initialized("own"), session=NEW), world.now)
-    world.sent(world.take("notifications/initialized")[0], outcome(202), world.now)
+    world, session = comparing()
     world.sent(world.take("tools/list")[0], Outcome(problem="no answer"), world.now)
     assert (session.state, session.holding().untold) == (State.OPEN, [])
 

@@ -13,7 +13,6 @@ from mcp_sessions.core.exchange import Exchange, Finish, in_two_words
 from mcp_sessions.core.policy import Policy
 from mcp_sessions.core.records import Action, Record, Violation, schema
 from mcp_sessions.core.recovery.own_id import answers
-from mcp_sessions.core.senders import LIKELY
 from mcp_sessions.core.session import PARAMETERS_LIMIT, Session, packed
 from mcp_sessions.core.states import State
 from mcp_sessions.wire.headers import HeaderMap
@@ -319,48 +318,6 @@ def test_an_address_that_was_a_process_all_along_is_no_owner() -> None:
     assert [owner.pid for owner in session.settled_owners] == [5]
     world.core.identified(x.connection, None, world.now, vanished=True)
     assert [owner.pid for owner in session.owners] == [5]
-
-
-@pytest.mark.parametrize(
-    ("events", "finish", "stays"), [(0, Finish.COMPLETE, True), (1, Finish.CLIENT, True), (0, Finish.CLIENT, False)]
-)
-def test_who_had_an_answer_before_it_was_known_who_that_is_may_live(events: int, finish: Finish, stays: bool) -> None:
-    """And who had none does not matter: the server may not even have seen it."""
-    world = World()
-    session = world.open(ID, peer=Peer(pid=5, connection="p"))
-    x, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v", known=False))
-    world.head(x, 200, SSE, world.now)
-    for _ in range(events):
-        world.event(x, Event(b"{}"), world.now)
-    world.finish(x, finish)
-    world.core.identified(x.connection, None, world.now, vanished=True)
-    assert [owner.pid for owner in session.owners] == ([5, None] if stays else [5])
-
-
-def test_an_answer_waits_until_it_is_known_who_is_given_it() -> None:
-    world = World()
-    world.open(ID, peer=Peer(pid=5, connection="p"))
-    doubts = world.core.senders.doubts
-    known, _ = world.call(ID, peer=Peer(pid=5, connection="p"))
-    unknown, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v", known=False))
-    stranger, _ = world.call(ID, peer=Peer(pid=None, host="10.0.0.9", token="other", connection="w", known=False))
-    without, _ = world.send(request("ping"), peer=Peer(pid=None, connection="u", known=False))
-    assert [doubts(x) for x in (known, unknown, stranger, without)] == [False, True, False, False]
-    world.identify(unknown.connection, FakeProcess(5), world.now)
-    assert not doubts(unknown)
-
-
-def test_who_has_used_a_session_last_is_looked_at_first() -> None:
-    world = World()
-    world.open(ID, peer=Peer(pid=1, connection="p1"))
-    for pid in range(2, LIKELY + 3):
-        world.works(world.call(ID, peer=Peer(pid=pid, connection=f"p{pid}"))[0])
-    world.works(world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v"))[0])
-    world.dies(Peer(pid=LIKELY))
-    x, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="w", known=False))
-    assert [one.pid for one in world.core.senders.likely(x)] == [LIKELY + 2, LIKELY + 1, LIKELY - 1, LIKELY - 2]
-    opening, _ = world.send(request("initialize", {"protocolVersion": LATEST}), peer=Peer(connection="z", known=False))
-    assert world.core.senders.likely(opening) == []
 
 
 def test_once_a_carrier_always_a_carrier() -> None:

@@ -10,12 +10,15 @@ from core.driver import FakeProcess
 from core.world import ENDPOINT, LATEST, Peer, World, initialized, request
 from mcp_sessions.core.client import Client, ClientKey, Connection
 from mcp_sessions.core.decisions import Ask
-from mcp_sessions.core.exchange import Exchange
+from mcp_sessions.core.exchange import Exchange, Finish
+from mcp_sessions.core.senders import LIKELY
 from mcp_sessions.core.session import ID_LIMIT
 from mcp_sessions.wire.headers import HeaderMap
 from mcp_sessions.wire.jsonrpc import PARSE_LIMIT, dump, parse
+from mcp_sessions.wire.sse import Event
 
 ID = "s-one-two-three-four"
+SSE = HeaderMap(((b"content-type", b"text/event-stream"),))
 READY = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 OPENING = request("initialize", {"protocolVersion": LATEST})
 CALL = request("tools/list")
@@ -103,16 +106,34 @@ def test_a_process_that_opens_a_session_is_looked_at_once_more_unless_it_was_see
 
 def test_an_answer_waits_until_it_is_known_to_whom_it_is_given() -> None:
     world = World()
-    world.open(ID, peer=Peer(token="a"))
-    late = Peer(token="a", connection="late", known=False)
-    x, _ = world.call(ID, peer=late)
+    world.open(ID, peer=Peer(pid=5, token="a", connection="p"))
     doubts = world.core.senders.doubts
-    assert doubts(x)
-    x.stranger = True
-    assert not doubts(x)
-    x.stranger, x.session = False, None
-    assert not doubts(x)
-    assert not doubts(world.call(ID, peer=Peer(token="a"))[0])
+    known, _ = world.call(ID, peer=Peer(pid=5, token="a", connection="p"))
+    unknown, _ = world.call(ID, peer=Peer(pid=None, token="a", connection="v", known=False))
+    stranger, _ = world.call(ID, peer=Peer(pid=None, host="10.0.0.9", token="other", connection="w", known=False))
+    without, _ = world.send(request("ping"), peer=Peer(pid=None, connection="u", known=False))
+    assert [doubts(x) for x in (known, unknown, stranger, without)] == [False, True, False, False]
+    session, unknown.stranger = unknown.session, True
+    assert not doubts(unknown)
+    unknown.stranger, unknown.session = False, None
+    assert not doubts(unknown)
+    unknown.session = session
+    assert doubts(unknown)
+    world.identify(unknown.connection, FakeProcess(5), world.now)
+    assert not doubts(unknown)
+
+
+def test_who_has_used_a_session_last_is_looked_at_first() -> None:
+    world = World()
+    world.open(ID, peer=Peer(pid=1, connection="p1"))
+    for pid in range(2, LIKELY + 3):
+        world.works(world.call(ID, peer=Peer(pid=pid, connection=f"p{pid}"))[0])
+    world.works(world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v"))[0])
+    world.dies(Peer(pid=LIKELY))
+    x, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="w", known=False))
+    assert [one.pid for one in world.core.senders.likely(x)] == [LIKELY + 2, LIKELY + 1, LIKELY - 1, LIKELY - 2]
+    opening, _ = world.send(request("initialize", {"protocolVersion": LATEST}), peer=Peer(connection="z", known=False))
+    assert world.core.senders.likely(opening) == []
 
 
 # What is noted
@@ -197,6 +218,22 @@ def test_of_whom_nobody_knows_it_is_settled_that_nobody_does() -> None:
         stays = [client.pid for client in session.owners if client.pid is None] == [None]
         assert (stays, len(session.vouched) == 1) == (vouched, vouched)
         assert (x.connection.identified, x.connection.vanished, x.connection.steps) == (True, vanished, ())
+
+
+@pytest.mark.parametrize(
+    ("events", "finish", "stays"), [(0, Finish.COMPLETE, True), (1, Finish.CLIENT, True), (0, Finish.CLIENT, False)]
+)
+def test_who_had_an_answer_before_it_was_known_who_that_is_may_live(events: int, finish: Finish, stays: bool) -> None:
+    """And who had none does not matter: the server may not even have seen it."""
+    world = World()
+    session = world.open(ID, peer=Peer(pid=5, connection="p"))
+    x, _ = world.call(ID, peer=Peer(pid=None, host="127.0.0.1", connection="v", known=False))
+    world.head(x, 200, SSE, world.now)
+    for _ in range(events):
+        world.event(x, Event(b"{}"), world.now)
+    world.finish(x, finish)
+    world.core.identified(x.connection, None, world.now, vanished=True)
+    assert [owner.pid for owner in session.owners] == ([5, None] if stays else [5])
 
 
 def test_what_shakes_hands_before_it_is_known_is_noted_for_who_it_is() -> None:

@@ -191,10 +191,9 @@ async def test_a_hundred_megabytes_pass(scripted, mitmdump, raw_client) -> None:
 
 
 CLIENTS = int(os.environ.get("MCP_CLIENTS", "60"))
-LOOKED_AT = pytest.mark.slow_turns("mitmproxy's own objects of so many connections are looked at for garbage")
 
 
-@LOOKED_AT
+@pytest.mark.slow_turns("mitmproxy's own objects of so many connections are looked at for garbage")
 async def test_many_clients_die_at_once(scripted, mitmdump, started) -> None:
     """`MCP_CLIENTS=1000` has a thousand of them."""
     mini = MiniMcp(names="{:08d}-one-of-many-sessions".format)

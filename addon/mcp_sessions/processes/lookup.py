@@ -74,13 +74,13 @@ def holders(pairs: Iterable[tuple[Address, Address]]) -> dict[tuple[Address, Add
     found: dict[tuple[Address, Address], Process] = {}
     if _LINUX:
         with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, IndexError):
-            wanted = {target: pair for pair in pairs if (target := _target_of(*pair))}
-            for pid in _pids(without=frozenset()) if wanted else ():
+            wanted = {target: pair for pair in pairs if (target := _file_of(*pair))}
+            for pid in _pids(without=frozenset()):
+                if not wanted:
+                    break
                 for target in wanted.keys() & set(_open_files(pid)):
                     if (process := read(pid)) is not None:
                         found[wanted.pop(target)] = process
-                if not wanted:
-                    break
     return found
 
 
@@ -166,9 +166,9 @@ def _find_on_linux(client: Endpoint, proxy: Endpoint, known: Iterable[Process]) 
         own = sockets.lookup(proxy, client)
         # Our end would know if the other were closed: so there is one, in a network namespace that is not ours.
         return Unknown("hidden" if own is not None and own.state == sockets.ESTABLISHED else "gone")
-    if not row.inode:
+    target = row.file
+    if not target:
         return Unknown("gone")
-    target = f"socket:[{row.inode}]"
 
     def holds(pid: int) -> bool:
         return _has_open(pid, target)
@@ -181,11 +181,11 @@ def _find_on_linux(client: Endpoint, proxy: Endpoint, known: Iterable[Process]) 
     return Unknown("hidden" if row is not None and row.inode else "gone")
 
 
-def _target_of(peer: Address, local: Address) -> str:
-    """What the client's end of a connection is called among the open files of a process; empty if it has no name."""
+def _file_of(peer: Address, local: Address) -> str:
+    """What the client's end of a connection is called among the open files of its process; empty if it has no file."""
     client, proxy = _endpoint(peer), _endpoint(local)
     row = sockets.lookup(client, proxy) if _is_of_this_host(client, proxy) else None
-    return f"socket:[{row.inode}]" if row is not None and row.inode else ""
+    return "" if row is None else row.file
 
 
 def _pids(without: frozenset[int]) -> Iterator[int]:

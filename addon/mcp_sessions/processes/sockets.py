@@ -38,6 +38,11 @@ class Row:
     inode: int
     state: int
 
+    @property
+    def file(self) -> str:
+        """What it is called among the open files of a process; empty if it has no file."""
+        return f"socket:[{self.inode}]" if self.inode else ""
+
 
 def lookup(local: Endpoint, remote: Endpoint) -> Row | None:
     """The socket whose own address is `local` and whose peer is `remote`; None if there is none.
